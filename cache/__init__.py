@@ -1,0 +1,11 @@
+"""The feature store: Zarr shards that name their identity, commit whole and can be verified.
+
+store.FeatureStore      create, open, plan, write_shard, read, records, info
+identity.Identity       what the features were made with
+records                 Features and Failure go in, Source and RowRecord are kept
+verify.verify           reads every committed row and yields what is wrong
+settings.CacheSettings  the `[cache]` section of pipeline.toml
+"""
+
+if not __name__.startswith("finevq."):
+    raise ImportError("this folder is finevq.cache; import that name")

@@ -1,0 +1,102 @@
+"""Whole files of a store, read and replaced as one; local folders and fsspec URLs look the same."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from zarr.abc.store import Store
+from zarr.storage import FsspecStore, LocalStore
+
+from ..errors import StoreError
+
+
+class Folder:
+    """A folder on disk or behind a URL; names are relative to it, with forward slashes.
+
+    Raises:
+        StoreError: The URL's protocol is unknown or the package that serves it is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._fs, path = fsspec.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise StoreError(f"cannot open {url}: {error}") from error
+        self._path: str = path.rstrip("/")
+        self.local = isinstance(self._fs, LocalFileSystem)
+        # An absolute path, as a worker that gets this store may run in another folder.
+        self.url = self._path if self.local else url.rstrip("/")
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is a file or folder of that name."""
+        return bool(self._fs.exists(self._at(name)))
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes; raises FileNotFoundError."""
+        return bytes(self._fs.cat_file(self._at(name)))
+
+    def read_many(self, names: Sequence[str]) -> list[bytes]:
+        """Return the bytes of several files, which object stores fetch at once."""
+        paths = [self._at(name) for name in names]
+        return list(self._fs.cat_ranges(paths, None, None, on_error="raise"))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Create or replace a file; a reader sees the old bytes or the new ones, never a part."""
+        if self.local:
+            _replace(Path(self._at(name)), data)
+        else:
+            self._fs.pipe_file(self._at(name), data)
+
+    def delete(self, name: str) -> None:
+        """Remove a file if it is there."""
+        if self.exists(name):
+            self._fs.rm_file(self._at(name))
+
+    def names(self, folder: str) -> list[str]:
+        """Return the sorted names in a subfolder, none where it does not exist."""
+        self._fs.invalidate_cache()  # object stores remember listings; other processes write too
+        try:
+            paths = self._fs.ls(self._at(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in paths)
+
+    def size(self, folder: str) -> int:
+        """Return the bytes of all files below a subfolder."""
+        self._fs.invalidate_cache()
+        return int(self._fs.du(self._at(folder)))
+
+    def zarr_store(self, name: str, *, read_only: bool) -> Store:
+        """Return a subfolder as zarr sees it."""
+        if self.local:
+            return LocalStore(self._at(name), read_only=read_only)
+        return FsspecStore.from_url(f"{self.url}/{name}", read_only=read_only)
+
+    def _at(self, name: str) -> str:
+        return f"{self._path}/{name}"
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut: a commit must not outlive the shard that it speaks of."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

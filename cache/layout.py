@@ -1,0 +1,103 @@
+"""The content of store.json: what the features are and how they are laid out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import StoreError
+from .identity import Identity, differing_lines
+from .settings import CacheSettings
+
+FORMAT = 1
+"""Version of the store's layout on disk."""
+
+ARRAYS = ("spatial", "motion")
+"""The arrays of a store, in the order in which a row's checksum takes them."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What store.json says.
+
+    Attributes:
+        identity: What the features were made with.
+        shapes: Shape of one row of each array, (F, T, D) of spatial and (C, M) of motion.
+        dtype: "float16" or "float32".
+        rows_per_shard: Rows in one shard.
+    """
+
+    identity: Identity
+    shapes: Mapping[str, tuple[int, ...]]
+    dtype: str
+    rows_per_shard: int
+
+    def __post_init__(self) -> None:
+        if set(self.shapes) != set(ARRAYS) or any(min(s) < 1 for s in self.shapes.values()):
+            raise ValueError(f"shapes must be positive and name {ARRAYS}, got {self.shapes}")
+        if self.dtype not in ("float16", "float32") or self.rows_per_shard < 1:
+            raise ValueError(f"impossible layout: {self.dtype}, {self.rows_per_shard} rows a shard")
+
+    @classmethod
+    def of(
+        cls, identity: Identity, shapes: Mapping[str, tuple[int, ...]], settings: CacheSettings
+    ) -> "Layout":
+        """Return the layout that the settings ask for."""
+        return cls(identity, dict(shapes), settings.dtype, settings.rows_per_shard)
+
+    @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """The dtype of the stored values: little endian on every machine."""
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    def difference(self, asked: "Layout") -> list[str]:
+        """Say where this layout, the store's, differs from the one asked for, a line a value."""
+        return differing_lines(self._settings(), asked._settings()) + self.identity.difference(
+            asked.identity
+        )
+
+    def to_bytes(self) -> bytes:
+        """Return the content of store.json."""
+        identity = {"digest": self.identity.digest, "content": self.identity.content}
+        body = {"format": FORMAT, "identity": identity, "shapes": self._shapes()}
+        body |= {"dtype": self.dtype, "rows_per_shard": self.rows_per_shard}
+        return (json.dumps(body, indent=2) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> "Layout":
+        """Read store.json; `where` is its path or URL.
+
+        Raises:
+            StoreError: The file is damaged or of another format version.
+        """
+        try:
+            body = json.loads(data)
+            version = body["format"]
+            if version == FORMAT:
+                return cls._parse(body)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StoreError(
+                f"{where} is damaged ({error}): restore it from a copy, or extract to another "
+                f"cache.path"
+            ) from error
+        raise StoreError(
+            f"{where} has format {version}, this finevq reads format {FORMAT}: use the version "
+            f"that wrote it, or extract to another cache.path"
+        )
+
+    @classmethod
+    def _parse(cls, body: dict[str, Any]) -> "Layout":
+        identity = Identity(body["identity"]["content"])
+        if identity.digest != body["identity"]["digest"]:
+            raise ValueError("the identity does not match its digest")
+        shapes = {name: tuple(map(int, shape)) for name, shape in body["shapes"].items()}
+        return cls(identity, shapes, body["dtype"], body["rows_per_shard"])
+
+    def _shapes(self) -> dict[str, list[int]]:
+        return {name: list(self.shapes[name]) for name in ARRAYS}
+
+    def _settings(self) -> dict[str, Any]:
+        cache = {"dtype": self.dtype, "rows_per_shard": self.rows_per_shard}
+        return {"cache": cache, "shapes": self._shapes()}

@@ -1,0 +1,323 @@
+"""The feature store: planned by one process, written shard by shard by many, read by any.
+
+    store.json             identity and layout
+    tokens.zarr/           spatial (rows, F, T, D) and motion (rows, C, M); chunk = 1 row
+    videos.parquet         row -> video id
+    commits/000012.json    shard 12 is complete; what each of its rows holds
+
+Commits are the truth: a shard without one does not exist, whatever lies in its files.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..errors import IdentityMismatch, StoreError
+from ._files import Folder
+from .arrays import GROUP, Arrays
+from .identity import Identity
+from .layout import ARRAYS, Layout
+from .plan import Plan
+from .records import Failure, Features, RowRecord, commit_bytes, parse_commit
+from .settings import CacheSettings
+from .values import filled_shard
+
+_STORE = "store.json"
+_VIDEOS = "videos.parquet"
+_COMMITS = "commits"
+_COMMIT = re.compile(r"(\d{6,})\.json")
+_DIFFERENCES_SHOWN = 5
+
+
+class FeatureStore:
+    """A feature store in a folder or behind an fsspec URL.
+
+    It can be pickled and opens its files at the first use, in whichever process that is. One
+    process at a time may plan; different shards may be written at once, from anywhere.
+    """
+
+    def __init__(self, url: str, layout: Layout) -> None:
+        """Use `open`, `create` or `open_or_create` instead."""
+        self._folder = Folder(url)
+        self.url = self._folder.url
+        self.layout = layout
+        self._arrays = Arrays(self._folder, layout)
+        self._commits: dict[int, dict[int, RowRecord]] = {}
+
+    def __reduce__(self) -> tuple[type["FeatureStore"], tuple[str, Layout]]:
+        return FeatureStore, (self.url, self.layout)
+
+    @staticmethod
+    def exists(url: str) -> bool:
+        """Tell whether there is a store at a path or URL."""
+        return Folder(url).exists(_STORE)
+
+    @classmethod
+    def open(cls, url: str) -> "FeatureStore":
+        """Open the store at a path or URL.
+
+        Raises:
+            StoreError: There is none, its store.json is damaged or of another format version.
+        """
+        folder = Folder(url)
+        try:
+            data = folder.read(_STORE)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"no feature store at {url}: run `finevq extract`, or correct cache.path"
+            ) from error
+        return cls(url, Layout.from_bytes(data, f"{folder.url}/{_STORE}"))
+
+    @classmethod
+    def create(
+        cls,
+        url: str,
+        identity: Identity,
+        shapes: Mapping[str, tuple[int, ...]],
+        settings: CacheSettings,
+    ) -> "FeatureStore":
+        """Make an empty store.
+
+        Args:
+            url: A path or fsspec URL; `settings.path` is not looked at.
+            identity: What the features will be made with.
+            shapes: {"spatial": (F, T, D), "motion": (C, M)}, the shape of one row.
+            settings: Gives dtype and rows a shard.
+
+        Raises:
+            StoreError: There is a store already, or the remains of one.
+        """
+        store = cls(url, Layout.of(identity, shapes, settings))
+        if store._folder.exists(_STORE):
+            raise StoreError(
+                f"there is a feature store at {url} already: choose another cache.path"
+            )
+        if store._folder.names(_COMMITS):
+            raise StoreError(
+                f"{store.url} holds features but no {_STORE}: restore it, or choose another "
+                f"cache.path"
+            )
+        store._arrays.create()
+        store._folder.write(_STORE, store.layout.to_bytes())  # last: it makes the folder a store
+        return store
+
+    @classmethod
+    def open_or_create(
+        cls,
+        url: str,
+        identity: Identity,
+        shapes: Mapping[str, tuple[int, ...]],
+        settings: CacheSettings,
+    ) -> "FeatureStore":
+        """Open the store if it is the one asked for, make it if there is none; see `create`.
+
+        Raises:
+            IdentityMismatch: Its identity, shapes, dtype or rows a shard are others.
+            StoreError: As `open` and `create`.
+        """
+        if not cls.exists(url):
+            return cls.create(url, identity, shapes, settings)
+        store = cls.open(url)
+        lines = store.layout.difference(Layout.of(identity, shapes, settings))
+        if lines:
+            more = len(lines) - _DIFFERENCES_SHOWN
+            shown = lines[:_DIFFERENCES_SHOWN] + ([f"and {more} more"] if more > 0 else [])
+            raise IdentityMismatch(
+                f"the feature store at {url} was made with other settings: {'; '.join(shown)}; "
+                f"set these back, or choose another cache.path"
+            )
+        return store
+
+    @property
+    def shards(self) -> range:
+        """The planned shards."""
+        return self._plan.shards
+
+    def plan(self, videos: Sequence[str]) -> int:
+        """Give a row to every video that has none, from a fresh shard on.
+
+        Returns:
+            The number of videos added.
+
+        Raises:
+            StoreError: A video is named twice.
+        """
+        self.__dict__.pop("_plan", None)  # another process may have planned since
+        plan = self._plan.extended(videos)
+        # Arrays first: a planned row always has its place, even if this process dies here.
+        self._arrays.grow(len(plan.shards) * plan.rows_per_shard)
+        added = len(plan.videos) - len(self._plan.videos)
+        if added:
+            self._folder.write(_VIDEOS, plan.to_bytes())
+            self._plan = plan
+        return added
+
+    def shard_rows(self, shard: int) -> dict[int, str]:
+        """Return row -> video of a planned shard, in the order of rows; raises StoreError."""
+        return self._plan.shard_rows(shard)
+
+    def committed(self) -> list[int]:
+        """Return the shards that have a commit, planned or not."""
+        names = (_COMMIT.fullmatch(name) for name in self._folder.names(_COMMITS))
+        return sorted(int(match[1]) for match in names if match)
+
+    def pending(self) -> list[int]:
+        """Return the planned shards that have no commit."""
+        done = set(self.committed())
+        return [shard for shard in self.shards if shard not in done]
+
+    def write_shard(self, shard: int, results: Mapping[str, Features | Failure]) -> None:
+        """Write a whole shard and commit it; the same results give the same bytes.
+
+        Features that are not finite in the store's dtype become a failure of their row.
+
+        Args:
+            shard: A planned shard; one that was written before is replaced.
+            results: What became of each of its videos, all of them and no other.
+
+        Raises:
+            StoreError: The videos are not those of the shard, or features have another shape than
+                the store's rows.
+        """
+        rows = self.shard_rows(shard)
+        odd = sorted(set(results) ^ set(rows.values()))
+        if odd:
+            raise StoreError(
+                f"results must be those of the {len(rows)} videos planned for shard {shard}: "
+                f"{', '.join(odd[:3])} missing or not among them"
+            )
+        blocks, records = filled_shard(self.layout, rows, results)
+        commit = commit_bytes(shard, records)
+        self._withdraw(shard, unless=commit)
+        self._arrays.write(shard, blocks)
+        self._folder.write(_commit_name(shard), commit)
+        self._commits[shard] = records
+
+    def shard_records(self, shard: int) -> dict[int, RowRecord]:
+        """Return row -> record of a committed shard.
+
+        Raises:
+            StoreError: The commit is missing or damaged, or its videos are not the planned ones.
+        """
+        try:
+            data = self._folder.read(_commit_name(shard))
+        except FileNotFoundError as error:
+            raise StoreError(f"shard {shard} of {self.url} is not extracted yet") from error
+        return self._parsed(shard, data)
+
+    def records(self) -> dict[str, RowRecord]:
+        """Return video -> record of all committed rows, in the order of rows; see shard_records."""
+        shards = [shard for shard in self.committed() if shard in self.shards]
+        commits = self._folder.read_many([_commit_name(shard) for shard in shards])
+        parsed = (self._parsed(*pair) for pair in zip(shards, commits, strict=True))
+        return {record.video: record for rows in parsed for record in rows.values()}
+
+    def failures(self) -> dict[str, str]:
+        """Return video -> reason of all failed videos."""
+        records = self.records().values()
+        return {rec.video: rec.reason for rec in records if rec.reason is not None}
+
+    def read(self, video: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return a video's spatial (F, T, D) and motion (C, M) features in the store's dtype.
+
+        Raises:
+            StoreError: The video is not planned, not extracted yet or failed, or its stored values
+                are damaged.
+        """
+        row = self._plan.rows.get(video)
+        if row is None:
+            raise StoreError(f"{video} is not in the feature store {self.url}: extract it first")
+        shard = row // self.layout.rows_per_shard
+        if shard not in self._commits:
+            self._commits[shard] = self.shard_records(shard)
+        record = self._commits[shard][row]
+        if record.status == "failed":
+            raise StoreError(f"{video} has no features: {record.reason}")
+        try:
+            spatial, motion = self.read_row(row)
+        except StoreError as error:
+            raise StoreError(f"shard {shard}, row {row} ({video}): {error}") from error
+        if np.isnan(spatial.flat[0]) or np.isnan(motion.flat[0]):
+            raise StoreError(f"shard {shard}, row {row} ({video}): the shard's files are missing")
+        return spatial, motion
+
+    def read_row(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the stored values of a row whatever its commit says, NaN where it is empty.
+
+        Raises:
+            StoreError: The bytes are damaged.
+        """
+        return self._arrays.read(row)
+
+    def check_layout(self) -> None:
+        """Raise StoreError if videos.parquet or an array's metadata is missing or damaged."""
+        rows = len(self.shards) * self.layout.rows_per_shard
+        for name, array in self._arrays.opened.items():
+            if array.shape[0] < rows:
+                raise StoreError(
+                    f"{self.url}/{GROUP}/{name} has {array.shape[0]} rows, {rows} are planned"
+                )
+
+    def missing_files(self, shard: int) -> list[str]:
+        """Return the names, below the store, of a shard's array files that are not there."""
+        return self._arrays.missing(shard)
+
+    def info(self) -> dict[str, Any]:
+        """Return what the store holds.
+
+        Returns:
+            url, digest, identity (its content), shapes, dtype, rows_per_shard; the numbers of
+            shards (planned), committed (shards), planned, ok, failed and pending (videos); bytes
+            (of tokens.zarr on disk); failures (reason -> number of videos, most frequent first).
+        """
+        records = self.records().values()
+        status = Counter(record.status for record in records)
+        reasons = Counter(rec.reason for rec in records if rec.reason is not None)
+        return {
+            "url": self.url,
+            "digest": self.layout.identity.digest,
+            "identity": self.layout.identity.content,
+            "shapes": {name: tuple(self.layout.shapes[name]) for name in ARRAYS},
+            "dtype": self.layout.dtype,
+            "rows_per_shard": self.layout.rows_per_shard,
+            "shards": len(self.shards),
+            "committed": len(self.shards) - len(self.pending()),
+            "planned": len(self._plan.videos),
+            "ok": status["ok"],
+            "failed": status["failed"],
+            "pending": len(self._plan.videos) - len(records),
+            "bytes": self._folder.size(GROUP),
+            "failures": dict(reasons.most_common()),
+        }
+
+    @cached_property
+    def _plan(self) -> Plan:
+        rows_per_shard = self.layout.rows_per_shard
+        try:
+            data = self._folder.read(_VIDEOS)
+        except FileNotFoundError:
+            return Plan({}, rows_per_shard)
+        return Plan.from_bytes(data, rows_per_shard, f"{self.url}/{_VIDEOS}")
+
+    def _withdraw(self, shard: int, unless: bytes) -> None:
+        """Take back a commit that the coming values would contradict if this process died now."""
+        name = _commit_name(shard)
+        if self._folder.exists(name) and self._folder.read(name) != unless:
+            self._folder.delete(name)
+
+    def _parsed(self, shard: int, data: bytes) -> dict[int, RowRecord]:
+        where = f"{self.url}/{_commit_name(shard)}"
+        records = parse_commit(data, shard, where)
+        if {row: record.video for row, record in records.items()} != self.shard_rows(shard):
+            raise StoreError(
+                f"{where} names other videos than {_VIDEOS}: delete it and extract again"
+            )
+        return records
+
+
+def _commit_name(shard: int) -> str:
+    return f"{_COMMITS}/{shard:06}.json"

@@ -1,0 +1,13 @@
+"""The `[evaluate]` section of pipeline.toml."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+
+class EvaluateSettings(BaseModel, extra="forbid", frozen=True, strict=True):
+    """All of stage three."""
+
+    out: Path
+    part: Literal["train", "val", "test"]

@@ -1,0 +1,135 @@
+"""Decoding in child processes that may hang, crash or leak without harm to anyone else.
+
+A decoder is native code fed with files from strangers. Each video is decoded in a child process.
+One that takes too long is killed, even while it holds the GIL; one that is killed or crashes is
+replaced, and only its own video has failed. After a fixed number of videos a process is replaced in
+any case, because decoders leak.
+
+The children are spawned, not forked: a fork would copy the locks of the parent's threads (CUDA,
+Dask) in whatever state they are. Hence a script that uses a pool needs the usual
+`if __name__ == "__main__":`, and a Dask worker must not be a daemonic process.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future
+from types import TracebackType
+from typing import Any, Self
+
+from pebble import ProcessExpired, ProcessPool
+
+from ..errors import VideoError
+from .decode import DecodedVideo, Sampling, decode
+from .settings import DecodeSettings
+
+LOOK_AHEAD = 2
+"""Videos in flight beyond one a process: enough to keep all busy, few enough for the memory."""
+
+Outcome = DecodedVideo | VideoError
+"""What became of one video."""
+
+
+class DecodePool:
+    """Child processes that decode videos, as a context manager; its end kills what still runs.
+
+    Nothing is started before the first video.
+    """
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        settings: DecodeSettings,
+        decoder: Callable[[str, Sampling], DecodedVideo] = decode,
+    ) -> None:
+        """Prepare a pool.
+
+        Args:
+            sampling: What to keep of each video.
+            settings: Processes, seconds a video may take, and videos until a process is replaced.
+            decoder: Decodes one video; a function that a child process can import.
+        """
+        self._sampling = sampling
+        self._settings = settings
+        self._decoder = decoder
+        self._pool: Any = ProcessPool(
+            max_workers=settings.processes,
+            max_tasks=settings.videos_per_process,
+            context=multiprocessing.get_context("spawn"),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+    def submit(self, path: str | os.PathLike[str]) -> Future[Outcome]:
+        """Decode a video when a process is free.
+
+        Args:
+            path: The video file.
+
+        Returns:
+            A future of the video, or of the reason why it cannot be decoded: damage, a crash or a
+            hang of the decoder. It raises only for a bug, or if the pool ends before it is done.
+        """
+        future: Future[Outcome] = Future()
+        child = self._pool.schedule(
+            self._decoder,
+            args=(os.fspath(path), self._sampling),
+            timeout=self._settings.timeout_s,
+        )
+        child.add_done_callback(lambda done: self._settle(done, future))
+        return future
+
+    def decode_all(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Outcome]:
+        """Decode videos in the order given, a few of them ahead of the one that is yielded.
+
+        At most `processes + 2` videos are in flight, so memory does not grow with the list.
+
+        Args:
+            paths: The video files; read as they are needed.
+
+        Yields:
+            For each path the video, or the reason why it cannot be decoded.
+        """
+        waiting: deque[Future[Outcome]] = deque()
+        for path in paths:
+            waiting.append(self.submit(path))
+            if len(waiting) == self._settings.processes + LOOK_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _settle(self, child: "Future[DecodedVideo]", future: Future[Outcome]) -> None:
+        try:
+            future.set_result(child.result())
+        except VideoError as error:
+            future.set_result(error)
+        except TimeoutError:
+            limit = f"{self._settings.timeout_s:g} s"
+            future.set_result(VideoError(f"decoding took longer than {limit} and was stopped"))
+        except ProcessExpired as error:
+            future.set_result(VideoError(f"crashed the decoder ({_death(error.exitcode)})"))
+        except CancelledError:
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        except Exception as error:  # a bug in our own code: the caller gets its traceback
+            future.set_exception(error)
+
+
+def _death(exit_code: int) -> str:
+    """How a process ended, in words: "SIGSEGV" or "exit code 3"."""
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"exit code {exit_code}"

@@ -1,0 +1,47 @@
+"""The `[extract]` section of pipeline.toml."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class SpatialSettings(BaseModel, extra="forbid", frozen=True, strict=True):
+    """Which image encoder sees which frames."""
+
+    model: str = Field(min_length=1)
+    frames: int = Field(ge=1)
+
+
+class MotionSettings(BaseModel, extra="forbid", frozen=True, strict=True):
+    """Which motion encoder sees which clips."""
+
+    model: str = Field(min_length=1)
+    clips: int = Field(ge=1)
+    size: int = Field(ge=32)
+
+
+class DecodeSettings(BaseModel, extra="forbid", frozen=True, strict=True):
+    """How the decoding child processes are run."""
+
+    processes: int = Field(ge=1)
+    timeout_s: float = Field(gt=0)
+    videos_per_process: int = Field(ge=1)
+
+
+class ClusterSettings(BaseModel, extra="forbid", frozen=True, strict=True):
+    """The Dask cluster that extraction runs on."""
+
+    scheduler: str = Field(pattern=r"^(local|(tcp|tls|ucx)://.+)$")
+    workers: int = Field(ge=1)
+    threads: int = Field(ge=1)
+
+
+class ExtractSettings(BaseModel, extra="forbid", frozen=True, strict=True):
+    """All of stage one."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["float32", "bfloat16", "float16"]
+    spatial: SpatialSettings
+    motion: MotionSettings
+    decode: DecodeSettings
+    cluster: ClusterSettings

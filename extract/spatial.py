@@ -1,0 +1,70 @@
+"""The image encoder: frames to InternViT tokens (paper, equation 3; before the projector)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import InternVLVisionConfig, InternVLVisionModel
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""ImageNet statistics of RGB in [0, 1], which InternViT was trained with."""
+
+
+def pixel_shuffle(patches: Tensor) -> Tensor:
+    """Join 2 x 2 neighbouring patches into one token, as InternVL does (its "v2").
+
+    Args:
+        patches: (frames, H * W, D), row-major over a square grid of even size.
+
+    Returns:
+        (frames, H * W / 4, 4 * D); a token's channels are those of its top-left, top-right,
+        bottom-left and bottom-right patch.
+    """
+    frames, count, depth = patches.shape
+    side = round(count**0.5)
+    grid = patches.view(frames, side // 2, 2, side // 2, 2, depth)
+    return grid.permute(0, 1, 3, 2, 4, 5).reshape(frames, count // 4, 4 * depth)
+
+
+class SpatialEncoder(nn.Module):
+    """A frozen InternViT with normalisation in front and pixel shuffle behind."""
+
+    def __init__(self, vit: InternVLVisionModel) -> None:
+        super().__init__()
+        self.vit = vit.eval().requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def config(self) -> InternVLVisionConfig:
+        """The encoder's own configuration."""
+        return self.vit.config
+
+    @property
+    def size(self) -> int:
+        """Height and width in pixels of the frames it takes."""
+        return int(self.config.image_size[0])
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """Tokens a frame and their width: (256, 4096) for InternViT-300M."""
+        side = self.size // int(self.config.patch_size[0])
+        return side * side // 4, 4 * int(self.config.hidden_size)
+
+    @torch.inference_mode()
+    def forward(self, frames: NDArray[np.uint8]) -> Tensor:
+        """Encode the frames of one video.
+
+        Args:
+            frames: RGB, (frames, size, size, 3).
+
+        Returns:
+            Tokens of the last block, without the class token, float32, (frames, tokens, width).
+        """
+        pixels = torch.from_numpy(frames).to(self.mean.device).permute(0, 3, 1, 2).float() / 255
+        pixels = (pixels - self.mean) / self.std
+        output: Any = self.vit(pixel_values=pixels)
+        return pixel_shuffle(output.last_hidden_state[:, 1:]).float()

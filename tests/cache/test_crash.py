@@ -1,0 +1,109 @@
+"""What a killed, restarted or concurrent job leaves behind."""
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from finevq.cache._files import Folder
+from finevq.cache.store import FeatureStore
+from finevq.cache.verify import verify
+from finevq.errors import StoreError
+
+from . import _made
+from .conftest import MakeStore
+
+
+def _die_after(writes: int, patch: pytest.MonkeyPatch) -> None:
+    """Let a number of files be written, then stop as a kill would."""
+    write, done = Folder.write, []
+
+    def dying_write(self: Folder, name: str, data: bytes) -> None:
+        if len(done) == writes:
+            raise KeyboardInterrupt
+        done.append(name)
+        write(self, name, data)
+
+    patch.setattr(Folder, "write", dying_write)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2], ids=["spatial", "motion", "commit"])
+def test_shard_killed_before_its_commit_is_pending_and_redone(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    sound, store = make_store("sound"), make_store("killed")
+    _made.fill(sound, _made.videos(7))
+    store.plan(_made.videos(7))
+    with monkeypatch.context() as patch:
+        _die_after(writes, patch)
+        with pytest.raises(KeyboardInterrupt):
+            store.write_shard(0, _made.results(store.shard_rows(0).values()))
+    store = FeatureStore.open(store.url)
+    assert store.pending() == [0, 1]
+    assert store.records() == {}
+    with pytest.raises(StoreError, match="not extracted yet"):
+        store.read("demo/0.mp4")
+    assert list(verify(store)) == []
+    _made.fill(store, _made.videos(7))
+    assert _made.files(store) == _made.files(sound)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2], ids=["spatial", "motion", "commit"])
+def test_replaced_shard_killed_halfway_is_pending(
+    full_store: FeatureStore, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    # The old commit must not vouch for the new values.
+    with monkeypatch.context() as patch:
+        _die_after(writes, patch)
+        with pytest.raises(KeyboardInterrupt):
+            full_store.write_shard(0, _made.results(full_store.shard_rows(0).values()))
+    store = FeatureStore.open(full_store.url)
+    assert store.pending() == [0]
+    assert list(verify(store)) == []
+
+
+def test_leftover_partial_files_are_harmless(full_store: FeatureStore) -> None:
+    records = full_store.records()
+    names = ("commits/000002.json", "commits/000000.json", "videos.parquet", "store.json")
+    for name in (*names, "tokens.zarr/spatial/c/0/0/0/0"):
+        Path(full_store.url, f"{name}.0123abcd.partial").write_bytes(b"half")
+    store = FeatureStore.open(full_store.url)
+    store.plan(_made.videos(9))
+    assert store.pending() == [2]
+    assert store.records() == records
+    assert list(verify(store)) == []
+
+
+def test_failed_write_leaves_the_old_file_and_no_partial_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(str(tmp_path))
+    folder.write("a.json", b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", _disk_full)
+        with pytest.raises(OSError, match="disk full"):
+            folder.write("a.json", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert folder.read("a.json") == b"old"
+
+
+def _disk_full(_: int) -> None:
+    raise OSError("disk full")
+
+
+def test_two_processes_write_disjoint_shards(make_store: MakeStore) -> None:
+    alone, store = make_store("alone"), make_store("together")
+    _made.fill(alone, _made.videos(8))
+    store.plan(_made.videos(8))
+    spawn = multiprocessing.get_context("spawn")
+    jobs = [(shard, _made.results(store.shard_rows(shard).values())) for shard in store.shards]
+    writers = [spawn.Process(target=store.write_shard, args=job) for job in jobs]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=120)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert store.pending() == []
+    assert _made.files(store) == _made.files(alone)
+    np.testing.assert_array_equal(store.read("demo/7.mp4")[0], alone.read("demo/7.mp4")[0])

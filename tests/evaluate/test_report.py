@@ -1,0 +1,256 @@
+"""The report: complete, self-contained, escaped, the same bytes for the same input."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from finevq.dataset.videos import DIMENSIONS
+from finevq.evaluate import figures
+from finevq.evaluate.metrics import COLUMNS, measure
+from finevq.evaluate.report import MISSES, write_report
+
+EVIL = '<script>alert("it\'s")</script>&.mp4'
+
+
+def predictions(n=12, videos=None):
+    """Scores of all dimensions (temporal without labels) and one kind of question."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for video in videos or [f"clips/{i:02}.mp4" for i in range(n)]:
+        for dimension in DIMENSIONS:
+            label = rng.uniform(0, 100)
+            predicted = label + rng.normal(0, 10)
+            shown = None if dimension == "temporal" else label
+            rows.append((video, "score", dimension, None, predicted, shown, "good", "fair"))
+        rows.append((video, "question", "yes-no blur", "Any?", None, None, "Yes", "Yes"))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+@pytest.fixture
+def report(tmp_path):
+    def write(table, *, failed=None, labelled=(), title="FineVQ on demo", facts=None):
+        metrics = measure(
+            table,
+            split="scenes",
+            part="test",
+            labelled=[*sorted(set(table["video"])), *labelled],
+            failed=failed or {},
+            mos_range=(0.0, 100.0),
+        )
+        path = tmp_path / "report.html"
+        write_report(path, metrics, table, title=title, mos_range=(0.0, 100.0), facts=facts or {})
+        return path.read_text("utf-8")
+
+    return write
+
+
+class _Outline(HTMLParser):
+    """Collects tags, ids and texts, and checks that every element is closed in its turn."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.ids, self.text, self._open = [], [], [], []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in ("meta", "br"):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.ids += [value for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def section(html, name):
+    return re.search(rf'<section id="{name}">.*?</section>', html, re.DOTALL).group()
+
+
+def rows_of(html):
+    """The texts of each table row's cells."""
+    return [
+        [
+            re.sub(r"<[^>]*>", "", cell).strip()
+            for cell in re.findall(r"<t[hd]\b.*?</t[hd]>", row, re.DOTALL)
+        ]
+        for row in re.findall(r"<tr.*?</tr>", html, re.DOTALL)
+    ]
+
+
+def test_it_has_all_sections(report):
+    found = re.findall(r'<section id="(.*?)">', report(predictions()))
+    assert found == ["coverage", "dimensions", "scatter", "distribution", "questions", "misses"]
+
+
+def test_it_is_well_formed_and_its_ids_are_unique(report):
+    outline = _Outline(report(predictions()))
+    assert len(outline.ids) == len(set(outline.ids))
+
+
+def test_it_draws_two_figures_a_dimension(report):
+    assert _Outline(report(predictions())).tags.count("svg") == 2 * len(DIMENSIONS)
+
+
+def test_it_refers_to_nothing_outside_itself(report):
+    html = report(predictions())
+    assert not re.search(r"https?://|//cdn|\bsrc=|@import|<link|<script", html)
+    assert set(re.findall(r'href="(.)', html)) == {"#"}
+
+
+def test_it_forbids_the_browser_to_load_anything(report):
+    assert "default-src 'none'" in report(predictions())
+
+
+def test_the_drawings_refer_to_ids_that_exist(report):
+    html = report(predictions())
+    referred = set(re.findall(r'href="#([^"]+)|url\(#([^)]+)\)', html))
+    assert {a or b for a, b in referred} <= set(_Outline(html).ids)
+
+
+def test_it_follows_the_theme_of_the_reader(report):
+    html = report(predictions())
+    used = set(re.findall(r"var\((--\w+)\)", html))
+    themes = re.findall(r":root \{(.*?)\}", html, re.DOTALL)
+    light, dark = (set(re.findall(r"(--\w+):", theme)) for theme in themes)
+    assert "prefers-color-scheme: dark" in html
+    assert used == light == dark
+
+
+def test_no_drawing_keeps_a_placeholder_colour(report):
+    drawings = re.findall(r"<svg.*?</svg>", report(predictions()), re.DOTALL)
+    assert not [found for found in drawings if re.search(r"#[0-9a-f]{6}\b(?!\w)", found)]
+
+
+def test_names_reasons_title_and_facts_are_escaped(report):
+    table = predictions(videos=[EVIL, "a.mp4"])
+    html = report(
+        table,
+        failed={"x" + EVIL: EVIL},
+        labelled=["x" + EVIL, "y" + EVIL],
+        title=EVIL,
+        facts={EVIL: EVIL},
+    )
+    assert "<script" not in html
+    outline = _Outline(html)
+    assert "script" not in outline.tags
+    # The title twice, a fact and its name, a failure and its reason, a missing video, and the
+    # misses: one overall, five of any dimension.
+    assert sum(EVIL in text for text in outline.text) == 2 + 2 + 2 + 1 + 1 + 5
+
+
+def test_the_same_input_gives_the_same_bytes(report):
+    table = predictions()
+    assert report(table) == report(table.copy())
+
+
+def test_the_headline_table_holds_the_metrics(report):
+    table = predictions()
+    metrics = measure(table, split="s", part="test", labelled=[], failed={}, mos_range=(0.0, 100.0))
+    blur, row = metrics["dimensions"]["blur"], rows_of(section(report(table), "dimensions"))[4]
+    low, high = blur["srcc_ci"]
+    assert row == [
+        "blur",
+        "",
+        f"{blur['srcc']:.3f} {low:.3f} to {high:.3f}",
+        f"{blur['krcc']:.3f}",
+        f"{blur['plcc']:.3f}",
+        f"{blur['rmse']:.1f}",
+        "0.0 %",
+        "12",
+    ]
+
+
+def test_an_undefined_metric_is_a_dash_with_its_reason_below(report):
+    found = section(report(predictions()), "dimensions")
+    assert rows_of(found)[5] == ["temporal", "", "—1", "—1", "—1", "—1", "—1", "0"]
+    assert "<li>0 labelled predictions, at least 3 are needed</li>" in found
+
+
+def test_failed_and_missing_videos_are_listed(report):
+    html = report(
+        predictions(), failed={"broken.mp4": "no frames"}, labelled=["broken.mp4", "lost.mp4"]
+    )
+    found = section(html, "coverage")
+    assert "12 of 14 labelled videos of scenes / test were predicted" in found
+    assert rows_of(found)[1:] == [
+        ["broken.mp4", "no frames"],
+        ["lost.mp4", "missing: neither predicted nor failed"],
+    ]
+
+
+def test_full_coverage_says_so(report):
+    assert "None failed, none is missing." in section(report(predictions()), "coverage")
+
+
+def test_accuracy_stands_beside_the_majority_baseline(report):
+    assert rows_of(section(report(predictions()), "questions"))[1] == [
+        "yes-no blur", "100.0 %", "100.0 %", "+0.0", "100.0 %", "12",
+    ]  # fmt: skip
+
+
+def test_without_questions_it_says_so(report):
+    table = predictions()
+    found = section(report(table[table["task"] == "score"]), "questions")
+    assert "The predictions hold no questions." in found
+
+
+def test_the_largest_misses_come_first(report):
+    table = predictions(30)
+    scores = table[(table["item"] == "overall") & (table["task"] == "score")]
+    miss = scores["prediction"] - scores["label"]
+    order = miss.abs().sort_values(ascending=False).index[:MISSES]
+    found = rows_of(section(report(table), "misses").partition("Any dimension")[0])
+    assert [row[0] for row in found[1:]] == list(scores.loc[order, "video"])
+    assert found[1][-1] == f"{miss[order[0]]:.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def test_without_labels_there_is_still_a_report(report):
+    table = predictions().assign(label=None, label_text=None)
+    assert "No prediction has a label to compare with." in section(report(table), "misses")
+
+
+def test_predictions_outside_the_range_are_counted(report):
+    table = predictions()
+    table.loc[table["task"] == "score", "prediction"] = 50.0
+    table.loc[0, "prediction"] = 101.0
+    found = section(report(table), "scatter")
+    assert "1 prediction outside the MOS range is drawn on the border" in found
+
+
+def dots(svg):
+    return [
+        (float(x), float(y)) for x, y in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', svg)
+    ]
+
+
+def test_a_scatter_has_mos_to_the_right_and_predictions_upwards():
+    svg = figures.scatter("s", "t", np.array([0.0, 100.0]), np.array([0.0, 0.0]), (0.0, 100.0))
+    (x0, y0), (x1, y1) = dots(svg)
+    assert x0 == x1
+    assert y1 < y0
+
+
+def test_a_scatter_draws_what_is_outside_on_the_border():
+    inside = figures.scatter("s", "t", np.array([100.0]), np.array([50.0]), (0.0, 100.0))
+    outside = figures.scatter("s", "t", np.array([250.0]), np.array([50.0]), (0.0, 100.0))
+    assert dots(inside) == dots(outside)
+
+
+def test_a_distribution_compares_shares_not_counts():
+    values = np.array([10.0, 10.0, 90.0])
+    once, twice = (
+        figures.distribution("d", "t", values, label, (0.0, 100.0))
+        for label in (values, np.repeat(values, 2))
+    )
+    assert once == twice

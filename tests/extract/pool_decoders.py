@@ -1,0 +1,31 @@
+"""Stand-ins for a decoder, importable in a child process; the path says how to behave."""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+
+
+def behave(path: str, sampling: object) -> str:
+    """Return "PID path", unless the path asks for trouble."""
+    name, *_ = path.split("-")
+    if name == "hang":
+        time.sleep(60)
+    if name == "hang_with_gil":  # as native code does; not even SIGTERM comes through
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        ctypes.PyDLL(None).sleep(60)
+    if name == "slow":
+        time.sleep(0.5)
+    if name == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if name == "exit":
+        os._exit(3)
+    if name == "bug":
+        raise KeyError(path)
+    return f"{os.getpid()} {path}"
+
+
+def loaded_modules(path: str, sampling: object) -> list[str]:
+    """What a child process has imported in order to decode."""
+    return sorted(sys.modules)

@@ -1,0 +1,130 @@
+"""The pool: every video ends in a result, and trouble with one does not touch another."""
+
+import multiprocessing
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from finevq.errors import VideoError
+from finevq.extract.decode import DecodedVideo, Sampling, decode
+from finevq.extract.decode_pool import LOOK_AHEAD, DecodePool
+from finevq.extract.settings import DecodeSettings
+
+SAMPLING = Sampling(frames=4, frame_size=32, clips=1, clip_size=32)
+
+
+@pytest.fixture(scope="module")
+def stand_ins():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))  # children get the parent's search path
+        import pool_decoders
+
+        yield pool_decoders
+
+
+def settings(processes: int = 1, timeout_s: float = 30, videos_per_process: int = 100):
+    return DecodeSettings(
+        processes=processes, timeout_s=timeout_s, videos_per_process=videos_per_process
+    )
+
+
+def pid(outcome: str) -> str:
+    return outcome.split()[0]
+
+
+def test_real_videos_come_back_in_order(video, encode, tmp_path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    short = encode(tmp_path / "short.mp4", range(5))
+    with DecodePool(SAMPLING, settings(processes=2)) as pool:
+        first, empty, second = pool.decode_all([video, tmp_path / "empty.mp4", short])
+    assert isinstance(empty, VideoError)
+    assert str(empty) == "is empty (0 bytes)"
+    assert (first.frame_count, second.frame_count) == (40, 5)
+    here = decode(video, SAMPLING)
+    assert isinstance(first, DecodedVideo)
+    assert np.array_equal(first.frames, here.frames)
+    assert np.array_equal(first.clips, here.clips)
+
+
+def test_hangs_and_crashes_fail_alone(stand_ins) -> None:
+    paths = ["a", "hang", "b", "crash", "c", "exit", "d", "hang_with_gil", "e"]
+    with DecodePool(SAMPLING, settings(timeout_s=1.0), stand_ins.behave) as pool:
+        outcomes = [str(outcome) for outcome in pool.decode_all(paths)]
+    stopped = "decoding took longer than 1 s and was stopped"
+    assert outcomes[1] == outcomes[7] == stopped
+    assert outcomes[3] == "crashed the decoder (SIGSEGV)"
+    assert outcomes[5] == "crashed the decoder (exit code 3)"
+    assert [outcome.split()[1] for outcome in outcomes[::2]] == ["a", "b", "c", "d", "e"]
+
+
+def test_a_hang_does_not_hold_up_the_other_process(stand_ins) -> None:
+    with DecodePool(SAMPLING, settings(processes=2), stand_ins.behave) as pool:
+        hanging = pool.submit("hang")
+        assert [pid(pool.submit("a").result()) for _ in range(3)]
+        assert not hanging.done()
+
+
+def test_processes_are_replaced(stand_ins) -> None:
+    with DecodePool(SAMPLING, settings(videos_per_process=2), stand_ins.behave) as pool:
+        pids = [pid(outcome) for outcome in pool.decode_all("abcdef")]
+    assert pids[0::2] == pids[1::2]
+    assert len(set(pids)) == 3
+
+
+def test_few_videos_are_in_flight(stand_ins) -> None:
+    taken: list[str] = []
+    paths = (taken.append(name) or name for name in "abcdefghij")
+    with DecodePool(SAMPLING, settings(), stand_ins.behave) as pool:
+        outcomes = pool.decode_all(paths)
+        assert taken == []
+        for done, _ in enumerate(outcomes):
+            assert len(taken) <= done + 1 + LOOK_AHEAD
+    assert len(taken) == 10
+
+
+def test_a_bug_keeps_its_traceback(stand_ins) -> None:
+    with DecodePool(SAMPLING, settings(), stand_ins.behave) as pool:
+        with pytest.raises(KeyError) as caught:
+            pool.submit("bug").result()
+        assert "pool_decoders.py" in str(caught.value.__cause__)
+        assert pool.submit("a").result().endswith("a")
+
+
+def test_end_kills_what_still_runs(stand_ins) -> None:
+    began = time.monotonic()
+    with DecodePool(SAMPLING, settings(), stand_ins.behave) as pool:
+        futures: list[Future] = [pool.submit("hang"), pool.submit("a")]
+        time.sleep(0.5)
+    assert time.monotonic() - began < 20
+    assert all(future.done() for future in futures)
+    assert all(future.cancelled() or future.exception() for future in futures)
+    assert not multiprocessing.active_children()
+
+
+def test_an_unused_pool_starts_nothing() -> None:
+    with DecodePool(SAMPLING, settings()):
+        assert not multiprocessing.active_children()
+
+
+def test_works_outside_the_main_thread(stand_ins) -> None:
+    outcomes: list[str] = []
+
+    def work() -> None:
+        with DecodePool(SAMPLING, settings(), stand_ins.behave) as pool:
+            outcomes.extend(pool.decode_all("ab"))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert [outcome.split()[1] for outcome in outcomes] == ["a", "b"]
+
+
+def test_children_are_light(stand_ins) -> None:
+    with DecodePool(SAMPLING, settings(), stand_ins.loaded_modules) as pool:
+        loaded = set(pool.submit("any").result())
+    assert "finevq.extract.decode" in loaded  # for the sampling
+    assert loaded.isdisjoint({"torch", "transformers", "dask", "zarr", "pydantic", "pandas"})

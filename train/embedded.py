@@ -1,0 +1,128 @@
+"""The embedded small language model: a Llama-shaped LLM and a tokenizer made from the prompts.
+
+Its weights are drawn, not trained: it reads no language, but is a fixed mixing network of the real
+class that LoRA can bend to the task. It makes stage two run, and learn, without a download.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from ..dataset.questions import LEVELS
+from ..dataset.videos import DIMENSIONS
+from . import prompts
+
+HIDDEN, LAYERS, HEADS, INNER = 128, 2, 8, 256
+SEED = 20250411
+
+FAINT = 0.3
+"""Scale of what queries and keys make of their input: attention starts out nearly fixed."""
+
+QUESTIONS = (
+    "If there is no noise, artifact, blur in the video, please answer [No]. If there is color "
+    "distortion, temporal distortion in the video, please answer [Yes].",
+    "Which distortion dimension has the greatest impact on video quality, choose from the "
+    "following options{A:[Video quality is good], B:[Color], C:[Noise], D:[Artifact], E:[Blur], "
+    "F:[Temporal]}(Just answer the corresponding letter)",
+    "Please select one distortion type from below options{A:[None], B:[low saturation], C:[high "
+    "saturation], D:[low contrast ratio], E:[high contrast ratio], F:[over dark], G:[over bright], "
+    "H:[color cast], other color distortion}Just answer the corresponding letter.",
+    "gaussian noise, pulse noise, stripe noise, other noise, compression artifact, square "
+    "artifact, ring artifact, moire pattern, gaussian blur, motion blur, resolution blur, lagging, "
+    "flickering, shaking, other temporal distortion",
+)
+"""Wording of the questions in the official files, for the vocabulary; any other text works too."""
+
+
+def embedded_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE whose merges come from the prompts; it can encode any text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        min_frequency=1,
+        show_progress=False,
+        special_tokens=list(prompts.SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    tokenizer.train_from_iterator(_texts(), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=prompts.BEGIN,
+        eos_token=prompts.TURN_END,
+        pad_token=prompts.PAD,
+        additional_special_tokens=[
+            t for t in prompts.SPECIAL if t not in (prompts.BEGIN, prompts.PAD, prompts.TURN_END)
+        ],
+    )
+
+
+def _texts() -> list[str]:
+    ratings = [prompts.rating(dimension) for dimension in DIMENSIONS]
+    texts = [prompts.prefix(8, 1, 1), *QUESTIONS, "Yes No A B C D E F G H"]
+    texts += [prompts.question(prompt) for prompt in ratings]
+    texts += [prompt.reply(option) for prompt in ratings for option in LEVELS]
+    return texts
+
+
+def embedded_language_model(vocabulary: int) -> LlamaForCausalLM:
+    """A Llama of two layers; the same weights on every machine."""
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=HIDDEN,
+        intermediate_size=INNER,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        max_position_embeddings=32768,
+        attention_bias=True,
+        bos_token_id=None,
+        eos_token_id=None,
+        attn_implementation="sdpa",
+    )
+    model = LlamaForCausalLM(config)
+    # NumPy's stream is the same across versions and machines; torch's is not promised to be.
+    rng = np.random.default_rng(SEED)
+    model.load_state_dict({n: _weight(n, tuple(w.shape), rng) for n, w in model.state_dict().items()})
+    return model.eval()
+
+
+def _weight(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+    if name.endswith("bias"):
+        if "q_proj" in name or "k_proj" in name:
+            return torch.from_numpy(_near_heads(keys="k_proj" in name))
+        return torch.zeros(shape)
+    if len(shape) == 1:
+        return torch.ones(shape)
+    # Unit variance in, unit variance out, so that what is read reaches the last layer.
+    scale = np.sqrt(3.0) if "embed" in name else np.sqrt(3.0 / shape[1])
+    if "q_proj" in name or "k_proj" in name:
+        scale *= FAINT
+    drawn = (2 * rng.random(shape, dtype=np.float32) - 1) * np.float32(scale)
+    return torch.from_numpy(drawn)
+
+
+def _near_heads(keys: bool) -> NDArray[np.float32]:
+    """Biases of queries and keys that fix where the heads look.
+
+    Rotated by the rotary embedding, they give a score of sum(cos(f * (distance - offset))) over a
+    few frequencies f. High frequencies make a head look at the token before, where the prompts
+    name the dimension; low ones at the last 50 tokens, its own question. The first half of the
+    heads has no bias: they look everywhere alike, and so take the mean of the visual tokens.
+    """
+    size = HIDDEN // HEADS
+    frequency = 10000.0 ** (-np.arange(size // 2) / (size // 2))
+    bias = np.zeros((HEADS, size))
+    for head in range(HEADS // 2, HEADS):
+        before = head % 2 == 1
+        pairs, height, offset = ([0, 1, 2], 24.0, 1) if before else ([3, 4], 8.0, 0)
+        for pair in pairs:
+            turn = 0.0 if keys else -frequency[pair] * offset
+            strength = np.sqrt(height * np.sqrt(size) / len(pairs))
+            bias[head, pair] = strength * np.cos(turn)
+            bias[head, pair + size // 2] = strength * np.sin(turn)
+    return bias.reshape(-1).astype(np.float32)

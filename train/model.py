@@ -1,0 +1,150 @@
+"""The FineVQ model on cached features: projectors, a language model with LoRA, a score head.
+
+    spatial (B, F, T, 4096) -- projector --+
+    motion  (B, C, 2304) ---- projector --+--> visual tokens --+
+    input_ids (B, L) -------- embedding ------------------------+--> LLM --> hidden (B, L, H)
+                                                                       |           |
+                                                         language head: words   score head: [0, 1]
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from torch import Tensor, nn
+
+from .packing import IGNORE, attention_mask
+
+
+def projector(width: int, hidden: int) -> nn.Sequential:
+    """Two linear layers behind a LayerNorm, into the LLM's width (paper, equations 3 and 4)."""
+    return nn.Sequential(
+        nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden)
+    )
+
+
+def score_head(hidden: int) -> nn.Sequential:
+    """An MLP from a hidden state to a score: widths fall by 4 down to 16, then to 1.
+
+    For a hidden width of 4096 that is 4096-1024-256-64-16-1, as in the official model; no ReLU
+    follows the last layer, where it would kill the gradient of every score below zero.
+    """
+    layers: list[nn.Module] = []
+    while hidden > 16:
+        layers += [nn.Linear(hidden, max(hidden // 4, 16)), nn.ReLU()]
+        hidden = max(hidden // 4, 16)
+    last = nn.Linear(hidden, 1)
+    nn.init.constant_(last.bias, 0.5)  # start in the middle of the scale
+    return nn.Sequential(*layers, last)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a forward pass gives; B videos with up to Q questions.
+
+    Attributes:
+        scores: (B, Q), float32, the score head at each decision.
+        decisions: (B, Q, H), hidden states there.
+        loss: language_loss + score_weight * score_loss (paper, equation 8); None without labels.
+        language_loss: mean cross entropy of the answers' tokens (equation 6).
+        score_loss: mean L1 of the scores that have a target (equation 7).
+    """
+
+    scores: Tensor
+    decisions: Tensor
+    loss: Tensor | None = None
+    language_loss: Tensor | None = None
+    score_loss: Tensor | None = None
+
+
+class FineVQ(nn.Module):
+    """Projectors, PEFT language model and score head; only these three's adapters train."""
+
+    def __init__(
+        self,
+        language_model: PeftModel,
+        *,
+        spatial_width: int,
+        motion_width: int,
+        image_id: int,
+        score_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        hidden = int(language_model.config.hidden_size)
+        self.language_model = language_model
+        self.spatial_projector = projector(spatial_width, hidden)
+        self.motion_projector = projector(motion_width, hidden)
+        self.score_head = score_head(hidden)
+        self.image_id = image_id
+        self.score_weight = score_weight
+
+    def forward(
+        self,
+        spatial: Tensor,
+        motion: Tensor,
+        input_ids: Tensor,
+        positions: Tensor,
+        segments: Tensor,
+        decisions: Tensor,
+        labels: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> Output:
+        """Answer all questions of a batch of videos.
+
+        Args:
+            spatial: (B, F, T, spatial width), any float dtype.
+            motion: (B, C, motion width).
+            input_ids: (B, L), and so on as `finevq.train.packing.collate` makes them.
+            positions: (B, L).
+            segments: (B, L).
+            decisions: (B, Q).
+            labels: (B, L); with `targets` adds the losses.
+            targets: (B, Q).
+        """
+        hidden = self._hidden(spatial, motion, input_ids, positions, segments)
+        rows = torch.arange(len(hidden), device=hidden.device)[:, None]
+        chosen = hidden[rows, decisions.clamp(min=0)]  # (B, Q, H)
+        scores = self.score_head(chosen).squeeze(-1).float()
+        if labels is None or targets is None:
+            return Output(scores, chosen)
+        language = self._language_loss(hidden, labels)
+        known = (decisions >= 0) & ~targets.isnan()
+        # The sum over none is 0 with a gradient of 0; the mean over none would be NaN.
+        score = (scores - targets).where(known, 0.0).abs().sum() / known.sum().clamp(min=1)
+        return Output(
+            scores, chosen, language + self.score_weight * score, language.detach(), score.detach()
+        )
+
+    def vocabulary(self, hidden: Tensor) -> Tensor:
+        """Logits of the next token, float32: (..., H) to (..., vocabulary)."""
+        return self.language_model.get_output_embeddings()(hidden).float()
+
+    def _hidden(
+        self, spatial: Tensor, motion: Tensor, input_ids: Tensor, positions: Tensor, segments: Tensor
+    ) -> Tensor:
+        embedded = self.language_model.get_input_embeddings()(input_ids)  # (B, L, H)
+        dtype = self.spatial_projector[1].weight.dtype
+        frames = self.spatial_projector(spatial.to(dtype).flatten(1, 2))  # (B, F * T, H)
+        clips = self.motion_projector(motion.to(dtype))  # (B, C, H)
+        visual = torch.cat([frames, clips], dim=1).to(embedded.dtype)
+        places = (input_ids == self.image_id)[..., None].expand_as(embedded)
+        embedded = embedded.masked_scatter(places, visual)
+        decoder = self.language_model.get_base_model().model
+        output = decoder(
+            inputs_embeds=embedded,
+            position_ids=positions,
+            attention_mask=attention_mask(segments),
+            use_cache=False,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def _language_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        # Logits only where an answer is learned: the prefix is most of the sequence.
+        next_label = labels[:, 1:]
+        learned = next_label != IGNORE
+        logits = self.vocabulary(hidden[:, :-1][learned])
+        return F.cross_entropy(logits, next_label[learned], reduction="sum") / learned.sum().clamp(
+            min=1
+        )

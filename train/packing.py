@@ -1,0 +1,178 @@
+"""Packing: all questions of a video behind one visual prefix.
+
+Each question sees the prefix and itself, never its neighbours, and its positions go on from the
+prefix's end, so that it reads exactly what it would read alone:
+
+              prefix    q1     q2
+    prefix  [ causal                  ]     positions  0 .. P-1
+    q1      [  all     causal         ]                P .. P+len(q1)-1
+    q2      [  all      -      causal ]                P .. P+len(q2)-1
+
+With P of about 2,100 and 13 questions of about 50 tokens this is a tenth of the tokens of asking one by one,
+with the same loss and gradients (tests/train/test_packing.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from ..errors import CheckpointError
+from . import prompts as text
+from .prompts import Prompt
+
+PREFIX, PADDING = 0, -1
+"""Segment numbers; the questions are numbered from 1."""
+
+IGNORE = -100
+"""Label of a token that takes no part in the language loss, as torch's cross entropy has it."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The numbers of visual tokens in a prefix."""
+
+    frames: int
+    tokens: int
+    clips: int
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One video's token sequence, L tokens with Q questions; all tensors are int64 but `targets`.
+
+    Attributes:
+        input_ids: (L,); visual tokens are placeholders.
+        positions: (L,), for the rotary embedding.
+        segments: (L,), 0 for the prefix and k for the k-th question.
+        labels: (L,), the token itself where it is to be learned, else -100.
+        decisions: (Q,), index of the token that predicts the choice and holds the score.
+        targets: (Q,), float32 scores in [0, 1]; NaN where there is none to learn.
+    """
+
+    input_ids: Tensor
+    positions: Tensor
+    segments: Tensor
+    labels: Tensor
+    decisions: Tensor
+    targets: Tensor
+
+
+class Packer:
+    """Makes packed sequences with one tokenizer."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self.image_id = int(tokenizer.convert_tokens_to_ids(text.IMAGE))
+        self.pad_id = int(tokenizer.convert_tokens_to_ids(text.PAD))
+        self._prefixes: dict[Layout, list[int]] = {}
+
+    def encode(self, string: str) -> list[int]:
+        """Token ids; special tokens are recognised in the text and none is added."""
+        return list(self.tokenizer.encode(string, add_special_tokens=False))
+
+    def prefix(self, layout: Layout) -> list[int]:
+        """Token ids of the shared prefix."""
+        if layout not in self._prefixes:
+            string = text.prefix(layout.frames, layout.tokens, layout.clips)
+            self._prefixes[layout] = self.encode(string)
+        return self._prefixes[layout]
+
+    def option_ids(self, prompt: Prompt) -> list[int]:
+        """The first token of each option, by which the options are told apart.
+
+        Raises:
+            CheckpointError: the tokenizer gives two options the same first token.
+        """
+        stem = len(self.encode(prompt.stem))
+        ids = [self.encode(prompt.reply(option))[stem] for option in prompt.options]
+        if len(set(ids)) < len(ids):
+            raise CheckpointError(
+                f"the tokenizer does not tell the options {', '.join(prompt.options)} apart by "
+                "their first token"
+            )
+        return ids
+
+    def pack(self, layout: Layout, prompts: Sequence[Prompt], *, learn: bool) -> Packed:
+        """Pack the questions of one video.
+
+        Args:
+            layout: of the prefix.
+            prompts: in the order in which they are laid out.
+            learn: True lays out the right answers too and labels them; False ends every question
+                where its choice is made.
+        """
+        ids = list(self.prefix(layout))
+        start = len(ids)
+        positions, segments = list(range(start)), [PREFIX] * start
+        labels, decisions = [IGNORE] * start, []
+        for number, prompt in enumerate(prompts, start=1):
+            asked = self.encode(text.question(prompt))
+            stem = self.encode(prompt.stem)
+            answer = self._answer(prompt, stem) if learn else stem
+            decisions.append(len(ids) + len(asked) + len(stem) - 1)
+            ids += asked + answer
+            labels += [IGNORE] * len(asked) + (answer if learn else [IGNORE] * len(answer))
+            positions += range(start, start + len(asked) + len(answer))
+            segments += [number] * (len(asked) + len(answer))
+        targets = [float("nan") if p.target is None else p.target for p in prompts]
+        return Packed(
+            input_ids=torch.tensor(ids),
+            positions=torch.tensor(positions),
+            segments=torch.tensor(segments),
+            labels=torch.tensor(labels),
+            decisions=torch.tensor(decisions, dtype=torch.int64),
+            targets=torch.tensor(targets, dtype=torch.float32),
+        )
+
+    def _answer(self, prompt: Prompt, stem: list[int]) -> list[int]:
+        assert prompt.answer is not None, "a prompt without an answer cannot be learned"
+        answer = self.encode(prompt.reply(prompt.answer) + text.TURN_END)
+        if answer[: len(stem)] != stem:
+            raise CheckpointError(
+                f"the tokenizer splits {prompt.stem!r} in another way when an answer follows it"
+            )
+        return answer
+
+
+def collate(packed: Sequence[Packed], *, pad_id: int) -> dict[str, Tensor]:
+    """Stack sequences of B videos to the length L of the longest, and Q to the most questions.
+
+    Returns:
+        Fields of `Packed` with a batch dimension in front. Padding has segment -1; the decisions of
+        questions that a video does not have are -1.
+    """
+    padding = {
+        "input_ids": pad_id,
+        "positions": 0,
+        "segments": PADDING,
+        "labels": IGNORE,
+        "decisions": -1,
+        "targets": float("nan"),
+    }
+    return {
+        field: torch.nn.utils.rnn.pad_sequence(
+            [getattr(one, field) for one in packed], batch_first=True, padding_value=value
+        )
+        for field, value in padding.items()
+    }
+
+
+def attention_mask(segments: Tensor) -> Tensor:
+    """Which token sees which, by the rule in this module's docstring.
+
+    Args:
+        segments: (B, L).
+
+    Returns:
+        Bool (B, 1, L, L), True where the row's token sees the column's. Padding sees only itself:
+        a row without any True would be NaN after the softmax.
+    """
+    length = segments.shape[1]
+    row, column = segments[:, :, None], segments[:, None, :]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    seen = ((column == PREFIX) | (column == row)) & (column != PADDING) & causal
+    itself = torch.eye(length, dtype=torch.bool, device=segments.device)
+    return (seen | itself)[:, None]
