@@ -1,6 +1,6 @@
 """The errors that finevq raises for things a user can mend.
 
-    FineVQError                one line: what, which value, where, what to do; the command exits with 2
+    FineVQError                one line: what, where, what to do; the command exits with 2
     ├── ConfigError            pipeline.toml or --set
     ├── DatasetError           videos.csv, questions.jsonl, splits/
     ├── StoreError             the feature store

@@ -111,9 +111,9 @@ def parse_commit(data: bytes, shard: int, where: str) -> dict[int, RowRecord]:
     try:
         body = json.loads(data)
         if body.pop("digest") != _digest(body):
-            raise ValueError("its digest does not match")  # noqa: TRY301
+            raise ValueError("its digest does not match")
         if body["shard"] != shard:
-            raise ValueError(f"it belongs to shard {body['shard']}")  # noqa: TRY301
+            raise ValueError(f"it belongs to shard {body['shard']}")
         return _ROWS.validate_json(json.dumps(body["rows"]))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         why = " ".join(str(error).split())

@@ -34,7 +34,6 @@ PHOTOGRAPHS = {
     "gravel": ("skimage.data", "gravel.png"),
     "moon": ("skimage.data", "moon.png"),
     "motorcycle": ("skimage.data", "motorcycle_left.png"),
-    "page": ("skimage.data", "page.png"),
     "retina": ("skimage.data", "retina.jpg"),
     "rocket": ("skimage.data", "rocket.jpg"),
     "tissue": ("skimage.data", "ihc.png"),
@@ -42,7 +41,7 @@ PHOTOGRAPHS = {
     "flower": ("sklearn.datasets.images", "flower.jpg"),
     "portrait": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
 }
-GRAY = ("brick", "camera", "coins", "grass", "gravel", "moon", "page")
+GRAY = ("brick", "camera", "coins", "grass", "gravel", "moon")
 """Photographs without color; they are tinted, as loss of color would not show on them."""
 
 PROCEDURAL = ("tiles", "bubbles", "waves", "city", "clouds", "fireworks", "dunes", "plasma")
@@ -64,10 +63,10 @@ class Camera:
     def random(cls, rng: np.random.Generator) -> "Camera":
         """A camera that moves visibly and keeps inside the picture."""
         angle = rng.uniform(0, 2 * np.pi)
-        speed = rng.uniform(0.05, 0.12)
+        speed = rng.uniform(0.14, 0.2)
         return cls(
             pan=(speed * np.cos(angle), speed * np.sin(angle)),
-            zoom=rng.uniform(0.6, 0.85),
+            zoom=rng.uniform(0.6, 0.75),
             zoom_speed=rng.uniform(-0.03, 0.03),
             sway=rng.uniform(0.004, 0.012),
         )
@@ -87,22 +86,87 @@ def scene(name: str, world_seed: int, *, camera_seed: int) -> Draw:
     """A scene seen by a camera; the same name and seeds give the same frames."""
     camera = Camera.random(np.random.default_rng(camera_seed))
     rng = np.random.default_rng(world_seed)
-    if name in PHOTOGRAPHS:
-        picture = photograph(name)
-        if name in GRAY:
-            picture = _tint(picture, rng)
-        return lambda time, shake: _look(picture, *camera.view(time, shake))
-    world = _WORLDS[name](rng)
+    source = (
+        _photographed(name, rng) if name in PHOTOGRAPHS else _procedural(_WORLDS[name](rng), rng)
+    )
+    grade = Grade.of(source(0.0, 0.0, 0.8, 1.0))
+    return lambda time, shake: grade(source(*camera.view(time, shake), time))
 
-    def draw(time: float, shake: tuple[float, float]) -> Frame:
-        x, y, half = camera.view(time, shake)
+
+@dataclass(frozen=True)
+class Grade:
+    """Brings a source to middle exposure, neutral white, and moderate color and sharpness.
+
+    Without it, what is dark, pale or soft by nature would pass for distorted.
+    """
+
+    gamma: float
+    tint: NDArray[np.float32]
+    saturation: float
+    sharpening: float
+
+    @classmethod
+    def of(cls, frame: Frame) -> "Grade":
+        """The grade that a frame needs."""
+        gamma = float(np.clip(np.log(0.45) / np.log(frame.mean()), 0.4, 2.5))
+        chroma = _chroma(frame**gamma)
+        tint = chroma.mean(axis=(0, 1))
+        saturation = float(np.clip(0.07 / np.abs(chroma - tint).mean(), 0.3, 3))
+        detail = np.abs(_detail(frame**gamma)).mean()
+        sharpening = float(np.clip(0.02 / detail - 1, -0.7, 2))
+        return cls(gamma, tint, saturation, sharpening)
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The graded frame."""
+        graded = frame**self.gamma
+        chroma = _chroma(graded)
+        graded = graded - chroma + (chroma - self.tint) * self.saturation
+        graded = graded + self.sharpening * _detail(graded)
+        return np.clip(graded, 0, 1).astype(np.float32)
+
+
+def _chroma(frame: Frame) -> Frame:
+    return frame - frame.mean(axis=-1, keepdims=True)
+
+
+def _detail(frame: Frame) -> Frame:
+    """What a 3 x 3 binomial filter takes away."""
+    padded = np.pad(frame, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+    return frame - (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16
+
+
+Source = Callable[[float, float, float, float], Frame]
+"""What a camera sees at an offset (x, y) with a half-size, at a time in seconds."""
+
+
+def _photographed(name: str, rng: np.random.Generator) -> Source:
+    picture = photograph(name)
+    if name in GRAY:
+        picture = _tint(picture, rng)
+    return lambda x, y, half, time: _look(picture, x, y, half)
+
+
+def _procedural(world: "World", rng: np.random.Generator) -> Source:
+    waves = rng.uniform((60, 0, 0), (300, 2 * np.pi, 2 * np.pi), (8, 3))
+
+    def draw(x: float, y: float, half: float, time: float) -> Frame:
         aspect = WIDTH / HEIGHT
         u = (np.linspace(-half, half, WIDTH, dtype=np.float32) + x) * aspect
         v = np.linspace(-half, half, HEIGHT, dtype=np.float32) + y
         grid = np.meshgrid(u, v)
-        return np.clip(world(grid[0], grid[1], time), 0, 1).astype(np.float32)
+        image = world(grid[0], grid[1], time) * _texture(grid[0], grid[1], waves)[..., None]
+        return np.clip(image, 0, 1).astype(np.float32)
 
     return draw
+
+
+def _texture(u: Frame, v: Frame, waves: NDArray[np.float64]) -> Frame:
+    """Fine grain of about 1, fixed to the world, so that blur shows on smooth worlds as well."""
+    total = np.zeros_like(u)
+    for frequency, angle, phase in np.float32(waves):
+        total += np.sin(frequency * (u * np.cos(angle) + v * np.sin(angle)) + phase)
+    return 1 + np.float32(0.03) * total
 
 
 @cache

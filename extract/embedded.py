@@ -31,7 +31,7 @@ SIZE, PATCH, HIDDEN = 224, 14, 1024
 # RGB to brightness, red-blue and green-magenta; orthonormal rows.
 OPPONENT: Array = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3], [2], [6]])
 
-STEADY = 40.0
+STEADY = 160.0
 """Value of two constant channels; they dominate the LayerNorm's variance and so switch it off."""
 
 
@@ -151,6 +151,10 @@ class _VitDesign:
                 fc1[row, index] = gain
             fc1_bias[row] = offset
             fc2[band, row] = 0.25 if offset == 0 and len(gains) == 1 else 0.5
+            if offset == 0 and len(gains) == 1:
+                # GELU(x) - GELU(-x) = x: what a band has collected leaves the residual stream.
+                ((index, sign),) = gains.items()
+                fc2[index, row] = -sign
         norm = np.full(hidden, STEADY * np.sqrt(2 / hidden))
         return {
             "embeddings.patch_embeddings.projection.weight": projection,
@@ -215,9 +219,7 @@ def embedded_slowfast() -> nn.Module:
     trunk = build_slowfast(depth=18)
     weights: dict[str, Array] = {}
     for name, tensor in trunk.state_dict().items():
-        if name.endswith("running_var"):
-            weights[name] = np.ones(tensor.shape)
-        elif "norm" in name and name.endswith("weight"):
+        if name.endswith("running_var") or ("norm" in name and name.endswith("weight")):
             weights[name] = np.ones(tensor.shape)
     slow, fast = "0.multipathway_blocks.0.", "0.multipathway_blocks.1."
     weights[slow + "conv.weight"] = _slow_stem(64)

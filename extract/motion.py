@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ WIDTH = 2048 + 256
 
 
 def _slowfast_builder() -> Callable[..., nn.Module]:
-    """pytorchvideo's `create_slowfast`, imported without torchvision.
+    """Pytorchvideo's `create_slowfast`, imported without torchvision.
 
     `pytorchvideo.models` imports torchvision for one class, the RoIAlign of its detection heads,
     which SlowFast as an encoder does not have. Where torchvision is missing or does not fit the
@@ -46,13 +47,13 @@ def _slowfast_builder() -> Callable[..., nn.Module]:
     return create_slowfast  # type: ignore[no-any-return]
 
 
-def build_slowfast(depth: int) -> nn.Module:
+def build_slowfast(depth: int) -> nn.ModuleList:
     """SlowFast's trunk without its head: two pathways with 2048 and 256 output channels.
 
     Args:
         depth: 50 for SLOWFAST_8x8_R50; 18 has one block a stage.
     """
-    network = _slowfast_builder()(model_depth=depth, head=None, head_pool=None)
+    network: Any = _slowfast_builder()(model_depth=depth, head=None, head_pool=None)
     # The last two blocks pool and classify; the trunk is the stem and the four stages.
     return nn.ModuleList(list(network.blocks)[:5])
 
@@ -60,7 +61,7 @@ def build_slowfast(depth: int) -> nn.Module:
 class MotionEncoder(nn.Module):
     """A frozen SlowFast with normalisation in front and global average pooling behind."""
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, trunk: nn.ModuleList) -> None:
         super().__init__()
         self.trunk = trunk.eval().requires_grad_(False)
 

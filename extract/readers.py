@@ -26,7 +26,7 @@ Picture = Callable[[], NDArray[np.uint8]]
 """Makes the RGB pixels of a frame, (height, width, 3), as it is to be shown."""
 
 
-class DecordDoubt(Exception):  # noqa: N818 - not an error: the other decoder has the last word
+class DecordDoubt(Exception):
     """What decord gives for this file is not to be trusted."""
 
 

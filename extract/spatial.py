@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import InternVLVisionConfig, InternVLVisionModel
+from transformers import InternVLVisionModel
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -32,27 +32,24 @@ def pixel_shuffle(patches: Tensor) -> Tensor:
 class SpatialEncoder(nn.Module):
     """A frozen InternViT with normalisation in front and pixel shuffle behind."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, vit: InternVLVisionModel) -> None:
+        """Wrap a model.
+
+        Attributes:
+            size: height and width in pixels of the frames it takes.
+            token_shape: tokens a frame and their width: (256, 4096) for InternViT-300M.
+        """
         super().__init__()
         self.vit = vit.eval().requires_grad_(False)
+        config: Any = vit.config
+        self.size = int(config.image_size[0])
+        side = self.size // int(config.patch_size[0])
+        self.token_shape = (side * side // 4, 4 * int(config.hidden_size))
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
-
-    @property
-    def config(self) -> InternVLVisionConfig:
-        """The encoder's own configuration."""
-        return self.vit.config
-
-    @property
-    def size(self) -> int:
-        """Height and width in pixels of the frames it takes."""
-        return int(self.config.image_size[0])
-
-    @property
-    def token_shape(self) -> tuple[int, int]:
-        """Tokens a frame and their width: (256, 4096) for InternViT-300M."""
-        side = self.size // int(self.config.patch_size[0])
-        return side * side // 4, 4 * int(self.config.hidden_size)
 
     @torch.inference_mode()
     def forward(self, frames: NDArray[np.uint8]) -> Tensor:

@@ -18,6 +18,11 @@ from . import prompts
 HIDDEN, LAYERS, HEADS, INNER = 128, 2, 8, 256
 SEED = 20250411
 
+LOOKS_EVERYWHERE, LOOKS_BEFORE, LOOKS_NEAR, LOOKS_AT_MOTION = (0, 1, 2, 3), (4, 5), (6,), (7,)
+
+ATTENTION_GAIN = 3.0
+MLP_GAIN = 2.0
+
 FAINT = 0.3
 """Scale of what queries and keys make of their input: attention starts out nearly fixed."""
 
@@ -87,7 +92,9 @@ def embedded_language_model(vocabulary: int) -> LlamaForCausalLM:
     model = LlamaForCausalLM(config)
     # NumPy's stream is the same across versions and machines; torch's is not promised to be.
     rng = np.random.default_rng(SEED)
-    model.load_state_dict({n: _weight(n, tuple(w.shape), rng) for n, w in model.state_dict().items()})
+    model.load_state_dict(
+        {n: _weight(n, tuple(w.shape), rng) for n, w in model.state_dict().items()}
+    )
     return model.eval()
 
 
@@ -102,6 +109,10 @@ def _weight(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Tens
     scale = np.sqrt(3.0) if "embed" in name else np.sqrt(3.0 / shape[1])
     if "q_proj" in name or "k_proj" in name:
         scale *= FAINT
+    if "o_proj" in name:
+        scale *= ATTENTION_GAIN
+    if "down_proj" in name:
+        scale *= MLP_GAIN
     drawn = (2 * rng.random(shape, dtype=np.float32) - 1) * np.float32(scale)
     return torch.from_numpy(drawn)
 
@@ -117,12 +128,16 @@ def _near_heads(keys: bool) -> NDArray[np.float32]:
     size = HIDDEN // HEADS
     frequency = 10000.0 ** (-np.arange(size // 2) / (size // 2))
     bias = np.zeros((HEADS, size))
-    for head in range(HEADS // 2, HEADS):
-        before = head % 2 == 1
-        pairs, height, offset = ([0, 1, 2], 24.0, 1) if before else ([3, 4], 8.0, 0)
+    looks: list[tuple[tuple[int, ...], list[int], float, int]] = [
+        (LOOKS_BEFORE, [0, 1, 2], 24.0, 1),
+        (LOOKS_NEAR, [3, 4], 8.0, 0),
+        (LOOKS_AT_MOTION, [1, 2, 3], 16.0, 24),
+    ]
+    for heads, pairs, height, offset in looks:
         for pair in pairs:
             turn = 0.0 if keys else -frequency[pair] * offset
             strength = np.sqrt(height * np.sqrt(size) / len(pairs))
-            bias[head, pair] = strength * np.cos(turn)
-            bias[head, pair + size // 2] = strength * np.sin(turn)
+            for head in heads:
+                bias[head, pair] = strength * np.cos(turn)
+                bias[head, pair + size // 2] = strength * np.sin(turn)
     return bias.reshape(-1).astype(np.float32)

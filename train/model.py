@@ -1,18 +1,20 @@
 """The FineVQ model on cached features: projectors, a language model with LoRA, a score head.
 
-    spatial (B, F, T, 4096) -- projector --+
-    motion  (B, C, 2304) ---- projector --+--> visual tokens --+
-    input_ids (B, L) -------- embedding ------------------------+--> LLM --> hidden (B, L, H)
-                                                                       |           |
-                                                         language head: words   score head: [0, 1]
+spatial (B, F, T, 4096) -- projector --+
+motion  (B, C, 2304) ---- projector --+--> visual tokens --+
+input_ids (B, L) -------- embedding ------------------------+--> LLM --> hidden (B, L, H)
+|           |
+language head: words   score head: [0, 1]
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
+from transformers.utils.generic import ModelOutput
 
 from .packing import IGNORE, attention_mask
 
@@ -39,21 +41,21 @@ def score_head(hidden: int) -> nn.Sequential:
     return nn.Sequential(*layers, last)
 
 
-@dataclass(frozen=True)
-class Output:
+@dataclass
+class Output(ModelOutput):
     """What a forward pass gives; B videos with up to Q questions.
 
     Attributes:
+        loss: language_loss + score_weight * score_loss (paper, equation 8); None without labels.
         scores: (B, Q), float32, the score head at each decision.
         decisions: (B, Q, H), hidden states there.
-        loss: language_loss + score_weight * score_loss (paper, equation 8); None without labels.
         language_loss: mean cross entropy of the answers' tokens (equation 6).
         score_loss: mean L1 of the scores that have a target (equation 7).
     """
 
-    scores: Tensor
-    decisions: Tensor
     loss: Tensor | None = None
+    scores: Tensor | None = None
+    decisions: Tensor | None = None
     language_loss: Tensor | None = None
     score_loss: Tensor | None = None
 
@@ -107,30 +109,40 @@ class FineVQ(nn.Module):
         chosen = hidden[rows, decisions.clamp(min=0)]  # (B, Q, H)
         scores = self.score_head(chosen).squeeze(-1).float()
         if labels is None or targets is None:
-            return Output(scores, chosen)
+            return Output(scores=scores, decisions=chosen)
         language = self._language_loss(hidden, labels)
         known = (decisions >= 0) & ~targets.isnan()
         # The sum over none is 0 with a gradient of 0; the mean over none would be NaN.
         score = (scores - targets).where(known, 0.0).abs().sum() / known.sum().clamp(min=1)
         return Output(
-            scores, chosen, language + self.score_weight * score, language.detach(), score.detach()
+            loss=language + self.score_weight * score,
+            scores=scores,
+            decisions=chosen,
+            language_loss=language.detach(),
+            score_loss=score.detach(),
         )
 
     def vocabulary(self, hidden: Tensor) -> Tensor:
         """Logits of the next token, float32: (..., H) to (..., vocabulary)."""
-        return self.language_model.get_output_embeddings()(hidden).float()
+        logits: Tensor = self.language_model.get_output_embeddings()(hidden)
+        return logits.float()
 
     def _hidden(
-        self, spatial: Tensor, motion: Tensor, input_ids: Tensor, positions: Tensor, segments: Tensor
+        self,
+        spatial: Tensor,
+        motion: Tensor,
+        input_ids: Tensor,
+        positions: Tensor,
+        segments: Tensor,
     ) -> Tensor:
         embedded = self.language_model.get_input_embeddings()(input_ids)  # (B, L, H)
-        dtype = self.spatial_projector[1].weight.dtype
+        dtype = next(self.score_head.parameters()).dtype
         frames = self.spatial_projector(spatial.to(dtype).flatten(1, 2))  # (B, F * T, H)
         clips = self.motion_projector(motion.to(dtype))  # (B, C, H)
         visual = torch.cat([frames, clips], dim=1).to(embedded.dtype)
         places = (input_ids == self.image_id)[..., None].expand_as(embedded)
         embedded = embedded.masked_scatter(places, visual)
-        decoder = self.language_model.get_base_model().model
+        decoder: Any = self.language_model.get_base_model().model
         output = decoder(
             inputs_embeds=embedded,
             position_ids=positions,

@@ -8,8 +8,8 @@ prefix's end, so that it reads exactly what it would read alone:
     q1      [  all     causal         ]                P .. P+len(q1)-1
     q2      [  all      -      causal ]                P .. P+len(q2)-1
 
-With P of about 2,100 and 13 questions of about 50 tokens this is a tenth of the tokens of asking one by one,
-with the same loss and gradients (tests/train/test_packing.py).
+With P of about 2,100 and 13 questions of about 50 tokens this is a tenth of the tokens of asking
+one by one, with the same loss and gradients (tests/train/test_packing.py).
 """
 
 from collections.abc import Sequence
@@ -65,8 +65,8 @@ class Packer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self.image_id = int(tokenizer.convert_tokens_to_ids(text.IMAGE))
-        self.pad_id = int(tokenizer.convert_tokens_to_ids(text.PAD))
+        ids = dict(zip(text.SPECIAL, self.encode("".join(text.SPECIAL)), strict=True))
+        self.image_id, self.pad_id = ids[text.IMAGE], ids[text.PAD]
         self._prefixes: dict[Layout, list[int]] = {}
 
     def encode(self, string: str) -> list[int]:
@@ -101,8 +101,8 @@ class Packer:
         Args:
             layout: of the prefix.
             prompts: in the order in which they are laid out.
-            learn: True lays out the right answers too and labels them; False ends every question
-                where its choice is made.
+            learn: True lays out the right answers, where they are known, and labels them; False
+                ends every question where its choice is made.
         """
         ids = list(self.prefix(layout))
         start = len(ids)
@@ -111,10 +111,11 @@ class Packer:
         for number, prompt in enumerate(prompts, start=1):
             asked = self.encode(text.question(prompt))
             stem = self.encode(prompt.stem)
-            answer = self._answer(prompt, stem) if learn else stem
+            told = learn and prompt.answer is not None
+            answer = self._answer(prompt, stem) if told else stem
             decisions.append(len(ids) + len(asked) + len(stem) - 1)
             ids += asked + answer
-            labels += [IGNORE] * len(asked) + (answer if learn else [IGNORE] * len(answer))
+            labels += [IGNORE] * len(asked) + (answer if told else [IGNORE] * len(answer))
             positions += range(start, start + len(asked) + len(answer))
             segments += [number] * (len(asked) + len(answer))
         targets = [float("nan") if p.target is None else p.target for p in prompts]
@@ -128,7 +129,7 @@ class Packer:
         )
 
     def _answer(self, prompt: Prompt, stem: list[int]) -> list[int]:
-        assert prompt.answer is not None, "a prompt without an answer cannot be learned"
+        assert prompt.answer is not None
         answer = self.encode(prompt.reply(prompt.answer) + text.TURN_END)
         if answer[: len(stem)] != stem:
             raise CheckpointError(

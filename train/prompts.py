@@ -66,7 +66,8 @@ def rating(dimension: str, target: float | None = None) -> Prompt:
         task="score",
         item=dimension,
         text=text,
-        stem="Its quality overall is" if dimension == "overall" else f"Its quality in {dimension} is",
+        # The dimension comes last but one, next to where the score is read.
+        stem=f"Its quality {'' if dimension == 'overall' else 'in '}{dimension} is",
         options=LEVELS,
         answer=None if target is None else level(target),
         target=target,
