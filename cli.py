@@ -26,7 +26,8 @@ The usual way, each step resumable and doing nothing when there is nothing to do
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, or 2 for an error that the user can mend."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("finevq").setLevel(logging.INFO)
     given = _parser().parse_args(arguments)
     try:
         return int(given.run(given) or 0)

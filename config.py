@@ -109,7 +109,7 @@ def _override(text: str) -> tuple[str, Any]:
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        return key.strip(), value  # a bare word or path, as a shell user writes it
+        return key.strip(), value.strip()  # a bare word or path, as a shell user writes it
 
 
 def _unknown(key: str, origin: str, known: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Distortions of known strength for the demo's videos, each in the dimension that it is named after.
+"""Distortions of known strength for the demo's videos, each in the dimension it is named after.
 
 A strength is a number in [0, 1]: 0 leaves the video as it is, 1 is as bad as it gets.
 """

@@ -51,8 +51,12 @@ def load_questions(dataset: Dataset) -> Mapping[str, list[Question]]:
     questions: dict[str, list[Question]] = defaultdict(list)
     if not path.is_file():
         return questions
+    try:
+        lines = path.read_text("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: not a UTF-8 file: {error}") from error
     known = set(dataset.ids)
-    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         video, question = _parse(path, number, line)
@@ -68,16 +72,18 @@ def _parse(path: Path, number: int, line: str) -> tuple[str, Question]:
         entry = json.loads(line)
         human, ai = entry["conversations"]
         # Some official files start a name with a byte-order mark in the middle of the file.
-        video, text, answer = entry["video"].lstrip("\ufeff"), human["value"], ai["value"]
+        video, answer = entry["video"].lstrip("\ufeff"), ai["value"].strip()
+        text = human["value"].removeprefix("<|video|>").strip()
         if (human["from"], ai["from"]) != ("human", "ai"):
             raise ValueError("the turns are not human, ai")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{path}, line {number}: not in the official layout ({type(error).__name__}: {error})"
         ) from error
-    text = text.removeprefix("<|video|>").strip()
-    kind, options = classify(text)
-    answer = answer.strip()
+    try:
+        kind, options = classify(text)
+    except DatasetError as error:
+        raise DatasetError(f"{path}, line {number}: {error}") from error
     if answer not in options:
         raise DatasetError(
             f"{path}, line {number}: the answer {answer!r} is not among {', '.join(options)}"

@@ -2,10 +2,8 @@
 
 from typing import Literal, cast
 
-import pandas as pd
-
 from ..errors import DatasetError
-from .videos import Dataset, Video
+from .videos import Dataset, Video, read_csv
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -23,7 +21,7 @@ def load_split(dataset: Dataset, name: str) -> dict[Part, list[Video]]:
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.csv"))) or "none"
         raise DatasetError(f"{path}: no such split; the splits of this dataset: {known}")
-    table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+    table = read_csv(path)
     if list(table.columns) != ["video", "part"]:
         raise DatasetError(f"{path}: the columns must be video,part")
     known_ids = set(dataset.ids)

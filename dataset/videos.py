@@ -77,7 +77,7 @@ def load_dataset(settings: DatasetSettings) -> Dataset:
     path, table = _read_manifest(settings.folder)
     names = _names(path, table)
     labels = {d: _labels(path, table, d, low, high) for d in DIMENSIONS if d in table.columns}
-    categories = table["category"].fillna("").tolist() if "category" in table.columns else None
+    categories = table["category"].fillna("").astype(str).tolist() if "category" in table.columns else None
     root = settings.folder / settings.root
     return Dataset(
         settings,
@@ -94,20 +94,40 @@ def load_dataset(settings: DatasetSettings) -> Dataset:
 
 
 def _read_manifest(folder: Path) -> tuple[Path, pd.DataFrame]:
-    """The manifest with every cell as text; row numbers in messages count from the header = 1."""
+    """The manifest; row numbers in messages count from the header = 1."""
     csv, parquet = folder / "videos.csv", folder / "videos.parquet"
     if csv.is_file():
-        try:
-            # utf-8-sig: spreadsheets and the official files put a byte-order mark in front.
-            return csv, pd.read_csv(csv, dtype=str, encoding="utf-8-sig", skip_blank_lines=False)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise DatasetError(f"{csv}: not a UTF-8 CSV file: {error}") from error
+        return csv, read_csv(csv)
     if parquet.is_file():
-        return parquet, pd.read_parquet(parquet)
+        try:
+            return parquet, pd.read_parquet(parquet)
+        except (OSError, ValueError) as error:  # pyarrow's own errors derive from ValueError
+            raise DatasetError(f"{parquet}: not a Parquet file: {error}") from error
     raise DatasetError(
         f"{folder}: no videos.csv or videos.parquet; make the demo's with `finevq demo`, or point "
         "dataset.folder at your own"
     )
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A CSV file of a dataset with every cell as text.
+
+    Raises:
+        DatasetError: not a CSV file in UTF-8, or rows with more cells than the header.
+    """
+    try:
+        table = pd.read_csv(
+            path,
+            dtype=str,
+            encoding="utf-8-sig",  # spreadsheets and the official files start with a BOM
+            keep_default_na=False,
+            skip_blank_lines=False,
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: not a UTF-8 CSV file: {str(error).strip()}") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first cells for row names
+        raise DatasetError(f"{path}: the rows have more cells than the header")
+    return table
 
 
 def _names(path: Path, table: pd.DataFrame) -> list[str]:
@@ -125,9 +145,10 @@ def _names(path: Path, table: pd.DataFrame) -> list[str]:
             raise DatasetError(
                 f"{path}, row {row}: {name!r} leaves the dataset's root; names must be below it"
             )
-        if name in rows:
-            raise DatasetError(f"{path}, row {row}: {name!r} is already in row {rows[name]}")
-        rows[name] = row
+        file = str(parts)  # ./a.mp4 is a.mp4
+        if file in rows:
+            raise DatasetError(f"{path}, row {row}: {name!r} is already in row {rows[file]}")
+        rows[file] = row
     return names
 
 
@@ -141,7 +162,7 @@ def _labels(
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise DatasetError(
-            f"{path}, row {row + 2}: {dimension} is {column.iloc[row]!r}, not a number in "
+            f"{path}, row {row + 2}: {dimension} is {str(column.iloc[row])!r}, not a number in "
             f"[{low:g}, {high:g}] (dataset.mos_range); leave a cell empty where there is no label"
         )
     return {row: float(numbers.iloc[row]) for row in range(len(column)) if not blank.iloc[row]}

@@ -10,6 +10,7 @@ last: a folder without it is no checkpoint
 import hashlib
 import json
 import os
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,10 @@ def build_model(info: CheckpointInfo) -> tuple[FineVQ, Packer]:
         target_modules=LORA_TARGETS,
         task_type="CAUSAL_LM",
     )
-    language_model = get_peft_model(base, config)
+    with warnings.catch_warnings():
+        # peft 0.21 reads an attribute that transformers 5.23 has renamed and still serves.
+        warnings.simplefilter("ignore", FutureWarning)
+        language_model = get_peft_model(base, config)
     assert isinstance(language_model, PeftModel)
     model = FineVQ(
         language_model,

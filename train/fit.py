@@ -8,6 +8,7 @@ checkpoint.json .. the finished checkpoint: of the epoch with the best validatio
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from transformers import (
     EvalPrediction,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -45,6 +47,8 @@ from .model import FineVQ
 from .prompts import PROMPTS_VERSION
 from .reading import Collator, Samples, in_store
 from .settings import TrainSettings
+
+LOG = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished steps and their total."""
@@ -113,6 +117,7 @@ def train(
         compute_metrics=validation_srcc,
         callbacks=[_Reporter(progress)],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train(
         resume_from_checkpoint=get_last_checkpoint(str(settings.out / "trainer")),
         ignore_keys_for_eval=["decisions", "language_loss", "score_loss"],
@@ -174,8 +179,18 @@ class FineVQTrainer(Trainer):
 
 
 class _Reporter(TrainerCallback):
+    """Tells the caller of every step, and the log of every epoch."""
+
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        logs: dict[str, float] = kwargs.get("logs") or {}
+        for key, what in (("loss", "training loss"), ("eval_srcc", "validation SRCC")):
+            if key in logs:
+                LOG.info("epoch %.2f: %s %.4f", state.epoch, what, logs[key])
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -1,0 +1,88 @@
+"""The control of the demo: the same training with shuffled labels must find nothing.
+
+    .venv/bin/finevq demo
+    .venv/bin/python benchmarks/shuffled_labels.py
+
+Gives the labels and questions of every train and val video to another one, trains on the demo's
+features, and measures on the true labels of the test part. A mean SRCC clearly above zero would
+mean that the test labels leak into training.
+"""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from finevq.cache.store import FeatureStore
+from finevq.config import load_config
+from finevq.dataset.videos import DIMENSIONS, load_dataset
+from finevq.evaluate.run import evaluate
+from finevq.train.fit import train
+
+SEEDS = (0, 1, 2)
+
+
+def shuffle(source: Path, target: Path, split: str, seed: int) -> None:
+    """Copy a dataset's tables with the labels of the train and val parts permuted."""
+    shutil.copytree(source / "splits", target / "splits")
+    table = pd.read_csv(source / "videos.csv")
+    part = pd.read_csv(source / "splits" / f"{split}.csv").set_index("video")["part"]
+    rows = np.flatnonzero(table["video"].map(part).isin(["train", "val"]))
+    permuted = np.random.default_rng(seed).permutation(rows)
+    names = dict(zip(table["video"].iloc[permuted], table["video"].iloc[rows], strict=True))
+    columns = list(DIMENSIONS)
+    table.loc[rows, columns] = table.loc[permuted, columns].to_numpy()
+    table.to_csv(target / "videos.csv", index=False)
+    lines = []
+    for line in (source / "questions.jsonl").read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        entry["video"] = names.get(entry["video"], entry["video"])
+        lines.append(json.dumps(entry))
+    (target / "questions.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def control(seed: int, folder: Path) -> dict[str, float | None]:
+    true, _ = load_config(overrides=[f"evaluate.out={folder / 'evaluation'}"])
+    source = true.dataset.folder.absolute()
+    shuffle(source, folder, true.dataset.split, seed)
+    changed = [
+        f"dataset.folder={folder}",
+        f"dataset.root={source / true.dataset.root}",
+        f"train.out={folder / 'checkpoint'}",
+        f"train.seed={seed}",
+    ]
+    config, _ = load_config(overrides=changed)
+    store = FeatureStore.open(config.cache.path)
+    train(load_dataset(config.dataset), store, config.train, config.extract.model_dump())
+    # The true labels, and the questions of the test part, which were left alone.
+    metrics = evaluate(load_dataset(true.dataset), store, config.train.out, true.evaluate)
+    found = {dimension: metrics["dimensions"][dimension]["srcc"] for dimension in DIMENSIONS}
+    return {"mean": metrics["mean"]["srcc"], **found}
+
+
+def main() -> None:
+    runs = []
+    for seed in SEEDS:
+        with tempfile.TemporaryDirectory() as folder:
+            runs.append({"seed": seed, **control(seed, Path(folder))})
+        print(json.dumps(runs[-1]), flush=True)
+    config, _ = load_config()
+    demo = json.loads((config.evaluate.out / "metrics.json").read_text("utf-8"))
+    result = {
+        "true_labels": {
+            "mean": demo["mean"]["srcc"],
+            **{d: demo["dimensions"][d]["srcc"] for d in DIMENSIONS},
+        },
+        "shuffled_labels": runs,
+        "videos": demo["coverage"]["predicted"],
+    }
+    text = json.dumps(result, indent=2)
+    Path(__file__).with_name("results").joinpath("shuffled_labels.json").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

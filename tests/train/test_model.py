@@ -1,0 +1,259 @@
+"""The model reads a packed question as it would read it alone: loss, gradients and scores."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from finevq.train import prompts as text
+from finevq.train.checkpoint import CheckpointInfo
+from finevq.train.model import FineVQ, score_head
+from finevq.train.packing import Packer
+from finevq.train.prompts import Prompt, prefix, rating
+
+from ._made import (
+    LAYOUT,
+    PROMPTS,
+    QUESTIONS,
+    RATINGS,
+    batch_of,
+    features_of,
+    model_of,
+    scores_of,
+)
+
+Made = tuple[FineVQ, Packer]
+
+
+@pytest.fixture(scope="module")
+def made(made_info: CheckpointInfo) -> Made:
+    return model_of(made_info)
+
+
+def one_by_one(
+    made: Made, videos: Sequence[Sequence[Prompt]], score_weight: float = 1.0
+) -> tuple[float, dict[str, Tensor]]:
+    """Loss and gradients of prompts asked one at a time, as plain causal text.
+
+    Nothing of the packing is used: no mask, no positions, no labels of its own. What is shared is
+    the projectors, the language model, the score head and the tokenizer.
+    """
+    model, packer = made
+    model.zero_grad()
+    spatial, motion = features_of(len(videos))
+    start = prefix(LAYOUT.frames, LAYOUT.tokens, LAYOUT.clips)
+    answers = [
+        packer.encode(p.reply(p.answer) + text.TURN_END) for v in videos for p in v if p.answer
+    ]
+    tokens = sum(len(answer) for answer in answers)
+    targets = sum(p.target is not None for prompts in videos for p in prompts)
+    total = 0.0
+    for video, prompts in enumerate(videos):
+        for prompt in prompts:
+            stem = packer.encode(start + text.question(prompt) + prompt.stem)
+            reply = prompt.reply(prompt.answer) + text.TURN_END if prompt.answer else prompt.stem
+            ids = torch.tensor(packer.encode(start + text.question(prompt) + reply))
+            embedded = model.language_model.get_input_embeddings()(ids)
+            frames = model.spatial_projector(spatial[video].flatten(0, 1))
+            visual = iter(torch.cat([frames, model.motion_projector(motion[video])]))
+            embedded = torch.stack(
+                [
+                    next(visual) if token == packer.image_id else row
+                    for token, row in zip(ids, embedded, strict=True)
+                ]
+            )
+            output = model.language_model(
+                inputs_embeds=embedded[None], output_hidden_states=True, use_cache=False
+            )
+            loss = torch.zeros(())
+            if prompt.answer:
+                count = len(packer.encode(reply))
+                logits = output.logits[0, -count - 1 : -1]
+                loss = loss + F.cross_entropy(logits, ids[-count:], reduction="sum") / tokens
+            if prompt.target is not None:
+                score = model.score_head(output.hidden_states[-1][0, len(stem) - 1])
+                loss = loss + score_weight * (score - prompt.target).abs().sum() / targets
+            if loss.requires_grad:
+                loss.backward()
+            total += float(loss)
+    return total, gradients(model)
+
+
+def packed_at_once(
+    made: Made, videos: Sequence[Sequence[Prompt]]
+) -> tuple[float, dict[str, Tensor]]:
+    model, packer = made
+    model.zero_grad()
+    packed = [packer.pack(LAYOUT, prompts, learn=True) for prompts in videos]
+    loss = model(**batch_of(packer, packed)).loss
+    loss.backward()
+    return float(loss), gradients(model)
+
+
+def gradients(model: FineVQ) -> dict[str, Tensor]:
+    """By name, of every weight that trains."""
+    found = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            assert weight.grad is not None, name
+            found[name] = weight.grad.clone()
+    return found
+
+
+@pytest.mark.parametrize(
+    "videos",
+    [
+        pytest.param([PROMPTS], id="one video"),
+        pytest.param([PROMPTS[:3], PROMPTS], id="padded batch"),
+        pytest.param([(RATINGS[0], rating("blur"), QUESTIONS[0])], id="a label is missing"),
+    ],
+)
+def test_loss_and_gradients_are_those_of_asking_one_by_one(made: Made, videos) -> None:
+    loss, found = packed_at_once(made, videos)
+    expected_loss, expected = one_by_one(made, videos)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert any("lora_A" in name for name in found)
+    assert any("lora_B" in name for name in found)
+    for name, gradient in expected.items():
+        assert gradient.norm() > 0, name
+        assert (found[name] - gradient).norm() < 1e-5 * gradient.norm(), name
+
+
+def test_score_weight_scales_the_score_loss_alone(made: Made) -> None:
+    model, packer = made
+    batch = batch_of(packer, [packer.pack(LAYOUT, PROMPTS, learn=True)])
+    plain = model(**batch)
+    model.score_weight = 3.0
+    try:
+        heavy = model(**batch)
+    finally:
+        model.score_weight = 1.0
+    assert torch.equal(heavy.score_loss, plain.score_loss)
+    assert torch.equal(heavy.language_loss, plain.language_loss)
+    assert heavy.loss == pytest.approx(float(plain.language_loss + 3 * plain.score_loss))
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from(range(len(PROMPTS))), min_size=1, max_size=12))
+def test_scores_do_not_depend_on_order_count_and_company(made: Made, chosen: list[int]) -> None:
+    alone = torch.cat([scores_of(*made, [PROMPTS[index]]) for index in chosen])
+    together = scores_of(*made, [PROMPTS[index] for index in chosen])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+def test_different_questions_get_different_scores(made: Made) -> None:
+    # Else no test of independence could fail.
+    scores = scores_of(*made, PROMPTS)
+    assert len(scores.unique()) == len(PROMPTS)
+
+
+def test_scores_do_not_depend_on_padding_and_other_videos(made: Made) -> None:
+    model, packer = made
+    short, long = (
+        packer.pack(LAYOUT, some, learn=False) for some in (PROMPTS[:2], PROMPTS * 2)
+    )
+    batch = batch_of(packer, [short, long])
+    with torch.no_grad():
+        together = model(**batch).scores
+        for row, packed in enumerate((short, long)):
+            alone = batch_of(packer, [packed])
+            alone["spatial"], alone["motion"] = (
+                batch[name][row : row + 1] for name in ("spatial", "motion")
+            )
+            expected = model(**alone).scores[0]
+            count = len(packed.decisions)
+            torch.testing.assert_close(together[row, :count], expected, rtol=0, atol=1e-5)
+
+
+def test_text_of_a_neighbour_cannot_change_a_score(made: Made) -> None:
+    model, packer = made
+    packed = packer.pack(LAYOUT, PROMPTS, learn=False)
+    batch = batch_of(packer, [packed])
+    others = batch["segments"] == 3
+    changed = batch | {"input_ids": batch["input_ids"].masked_fill(others, packer.encode("A")[0])}
+    with torch.no_grad():
+        before, after = model(**batch).scores[0], model(**changed).scores[0]
+    kept = torch.arange(len(PROMPTS)) != 2
+    torch.testing.assert_close(after[kept], before[kept], rtol=0, atol=1e-6)
+    assert abs(after[2] - before[2]) > 1e-3
+
+
+def test_text_of_a_question_and_the_features_do_change_its_score(made: Made) -> None:
+    model, packer = made
+    batch = batch_of(packer, [packer.pack(LAYOUT, RATINGS, learn=False)])
+    with torch.no_grad():
+        scores = model(**batch).scores
+        for name in ("spatial", "motion"):
+            other = model(**batch | {name: batch[name] + 1}).scores
+            assert (other - scores).abs().min() > 0, name
+
+
+def test_order_of_frames_and_tokens_is_kept(made: Made) -> None:
+    model, packer = made
+    packed = packer.pack(LAYOUT, RATINGS, learn=False)
+    seen: list[Tensor] = []
+    embed = model.language_model.get_base_model().model.layers[0]
+    handle = embed.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append((*args, *kwargs.values())[0]), with_kwargs=True
+    )
+    batch = batch_of(packer, [packed])
+    with handle, torch.no_grad():
+        model(**batch)
+        frames = model.spatial_projector(batch["spatial"][0].flatten(0, 1))
+        clips = model.motion_projector(batch["motion"][0])
+    places = packed.input_ids == packer.image_id
+    torch.testing.assert_close(seen[0][0][places], torch.cat([frames, clips]))
+
+
+def test_missing_label_gives_no_gradient(made: Made) -> None:
+    model, packer = made
+    prompts = [rating(prompt.item) for prompt in RATINGS]
+    model.zero_grad()
+    output = model(**batch_of(packer, [packer.pack(LAYOUT, prompts, learn=True)]))
+    assert float(output.loss.detach()) == 0
+    output.loss.backward()
+    assert all(
+        not weight.grad.any() for weight in model.parameters() if weight.grad is not None
+    )
+
+
+def test_target_without_label_leaves_the_other_scores_losses_alone(made: Made) -> None:
+    model, packer = made
+    prompts = (RATINGS[0], replace(RATINGS[1], target=None))
+    output = model(**batch_of(packer, [packer.pack(LAYOUT, prompts, learn=True)]))
+    score = float(output.scores[0, 0].detach())
+    assert float(output.score_loss) == pytest.approx(abs(score - (RATINGS[0].target or 0)))
+
+
+def test_only_projectors_adapter_and_score_head_train(made: Made) -> None:
+    model, _ = made
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    rooms = ("spatial_projector.", "motion_projector.", "score_head.")
+    assert all(name.startswith(rooms) or ".lora_" in name for name in trained)
+    for room in rooms:
+        assert any(name.startswith(room) for name in trained)
+    frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+    assert all(name.startswith("language_model.") and ".lora_" not in name for name in frozen)
+
+
+def test_every_linear_layer_of_the_language_model_has_an_adapter(made: Made) -> None:
+    names = [n for n, _ in made[0].named_parameters() if n.endswith("lora_A.default.weight")]
+    layers = {name.split(".layers.")[1].split(".")[0] for name in names}
+    kinds = {name.split(".")[-4] for name in names}
+    assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    assert len(names) == len(layers) * len(kinds)
+
+
+def test_score_head_has_the_widths_of_the_official_model() -> None:
+    widths = [
+        (layer.in_features, layer.out_features)
+        for layer in score_head(4096)
+        if isinstance(layer, torch.nn.Linear)
+    ]
+    assert widths == [(4096, 1024), (1024, 256), (256, 64), (64, 16), (16, 1)]
+    assert isinstance(score_head(4096)[-1], torch.nn.Linear)
