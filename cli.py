@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 EPILOG = """\
-The usual way, each step resumable and doing nothing when there is nothing to do:
+The usual way; a step can be resumed, and does nothing where nothing is left:
   finevq extract -c my.toml      videos to features
   finevq train -c my.toml        features to a checkpoint
   finevq evaluate -c my.toml     predictions, metrics and a report
@@ -30,13 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("finevq").setLevel(logging.INFO)
     given = _parser().parse_args(arguments)
     try:
-        return int(given.run(given) or 0)
+        code = int(given.run(given) or 0)
+        sys.stdout.flush()
     except FineVQError as error:
         print(f"finevq: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("finevq: stopped; run the same command again to go on", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -173,7 +179,7 @@ def _train(given: argparse.Namespace) -> None:
 def _evaluate(given: argparse.Namespace) -> None:
     chosen = []
     if given.split:
-        chosen.append(f"dataset.split={json.dumps(given.split)}")
+        chosen.append(f"dataset.split={json.dumps(given.split, ensure_ascii=False)}")
     if given.part:
         chosen.append(f"evaluate.part={json.dumps(given.part)}")
     config = _load(given, chosen)
@@ -182,10 +188,12 @@ def _evaluate(given: argparse.Namespace) -> None:
 
 def _run_extract(config: "Config") -> None:
     from .dataset.videos import load_dataset
+
+    dataset = load_dataset(config.dataset)  # its errors come before torch is loaded
     from .extract.run import extract
 
     with _progress("extract") as progress:
-        summary = extract(load_dataset(config.dataset), config.extract, config.cache, progress)
+        summary = extract(dataset, config.extract, config.cache, progress)
     print(
         f"features of {summary.extracted} videos stored in {config.cache.path}; "
         f"{summary.present} were there before; {len(summary.failed)} failed"
@@ -197,22 +205,22 @@ def _run_extract(config: "Config") -> None:
 def _run_train(config: "Config") -> None:
     from .cache.store import FeatureStore
     from .dataset.videos import load_dataset
+
+    dataset, store = load_dataset(config.dataset), FeatureStore.open(config.cache.path)
     from .train.fit import train
 
-    store = FeatureStore.open(config.cache.path)
-    extraction = config.extract.model_dump()
     with _progress("train") as progress:
-        train(load_dataset(config.dataset), store, config.train, extraction, progress)
+        train(dataset, store, config.train, config.extract.model_dump(), progress)
     print(f"checkpoint in {config.train.out}")
 
 
 def _run_evaluate(config: "Config", checkpoint: Path) -> None:
     from .cache.store import FeatureStore
     from .dataset.videos import load_dataset
+
+    dataset, store = load_dataset(config.dataset), FeatureStore.open(config.cache.path)
     from .evaluate.run import evaluate
 
-    store = FeatureStore.open(config.cache.path)
-    dataset = load_dataset(config.dataset)
     with _progress("predict") as progress:
         metrics = evaluate(
             dataset,

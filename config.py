@@ -6,6 +6,7 @@ owns the types of its own section (`finevq.extract.settings` and its neighbours)
 
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -73,11 +74,17 @@ def load_config(file: Path | None = None, overrides: Sequence[str] = ()) -> tupl
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(file.read_text("utf-8-sig"), parse_float=_finite)
     except FileNotFoundError as error:
         raise ConfigError(f"{file}: no such file") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{file}: not a TOML file: {error}") from error
+
+
+def _finite(text: str) -> float | str:
+    """Infinity and NaN stay text, which no number setting takes."""
+    number = float(text)
+    return number if math.isfinite(number) else text
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -107,7 +114,7 @@ def _override(text: str) -> tuple[str, Any]:
     if not separator:
         raise ConfigError(f"--set {text}: write it as --set section.key=value")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        return key.strip(), tomllib.loads(f"value = {value}", parse_float=_finite)["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()  # a bare word or path, as a shell user writes it
 

@@ -115,7 +115,7 @@ def _strengths(rng: np.random.Generator, *, clean: bool) -> dict[str, float]:
 
 
 def true_quality(strengths: Mapping[str, float]) -> dict[str, float]:
-    """Quality in [0, 1] by dimension; overall is halfway from the mean to the worst (paper, A.3)."""
+    """Quality in [0, 1] by dimension; overall is halfway between mean and worst (paper, A.3)."""
     quality = {d: 1 - strengths[d] for d in DISTORTIONS}
     values = list(quality.values())
     return quality | {"overall": 0.5 * min(values) + 0.5 * sum(values) / len(values)}

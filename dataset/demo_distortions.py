@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -102,9 +103,9 @@ def _noise(frame: Frame, kind: str, strength: float, rng: np.random.Generator) -
 
 def _color(frame: Frame, kind: str, strength: float) -> Frame:
     gray = frame.mean(axis=-1, keepdims=True)
-    effects: dict[str, Callable[[], NDArray[np.float32]]] = {
+    effects: dict[str, Callable[[], NDArray[Any]]] = {
         "high saturation": lambda: gray + (frame - gray) * (1 + 4 * strength),
-        "color cast": lambda: frame * (1 + strength * np.float32([0.6, -0.15, -0.6])),
+        "color cast": lambda: frame * (1 + strength * np.array([0.6, -0.15, -0.6], np.float32)),
         "over dark": lambda: (1 - 0.3 * strength) * frame ** np.float32(1 + 2 * strength),
         "over bright": lambda: (
             1 - (1 - 0.3 * strength) * (1 - frame) ** np.float32(1 + 2 * strength)

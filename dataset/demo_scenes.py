@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from ..errors import DatasetError
 WIDTH, HEIGHT = 256, 256
 """Size of the demo's videos in pixels."""
 
-Frame = NDArray[np.float32]
+Frame = NDArray[Any]
 """One frame (HEIGHT, WIDTH, 3), RGB in [0, 1]."""
 
 # Photographs that the wheels of scikit-image, scikit-learn and matplotlib carry.
@@ -101,7 +102,7 @@ class Grade:
     """
 
     gamma: float
-    tint: NDArray[np.float32]
+    tint: NDArray[Any]
     saturation: float
     sharpening: float
 
@@ -164,7 +165,7 @@ def _procedural(world: "World", rng: np.random.Generator) -> Source:
 def _texture(u: Frame, v: Frame, waves: NDArray[np.float64]) -> Frame:
     """Fine grain of about 1, fixed to the world, so that blur shows on smooth worlds as well."""
     total = np.zeros_like(u)
-    for frequency, angle, phase in np.float32(waves):
+    for frequency, angle, phase in np.asarray(waves, np.float32):
         total += np.sin(frequency * (u * np.cos(angle) + v * np.sin(angle)) + phase)
     return 1 + np.float32(0.03) * total
 
@@ -194,7 +195,9 @@ def photograph(name: str) -> Image.Image:
 def _tint(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Color a gray photograph along black, two random colors and white."""
     palette = np.vstack([np.zeros(3), np.sort(_palette(rng, 2), axis=0), np.ones(3)])
-    colored = _mix(np.asarray(picture.convert("L"), dtype=np.float32) / 255, np.float32(palette))
+    colored = _mix(
+        np.asarray(picture.convert("L"), dtype=np.float32) / 255, np.asarray(palette, np.float32)
+    )
     return Image.fromarray((colored * 255).astype(np.uint8))
 
 
@@ -213,15 +216,15 @@ def _look(picture: Image.Image, x: float, y: float, half: float) -> Frame:
     return np.asarray(view, dtype=np.float32) / 255
 
 
-World = Callable[[Frame, Frame, float], NDArray[np.float32]]
+World = Callable[[Frame, Frame, float], NDArray[Any]]
 """Colours a plane: coordinates u, v (HEIGHT, WIDTH) and a time in seconds to RGB."""
 
 
-def _palette(rng: np.random.Generator, colours: int) -> NDArray[np.float32]:
+def _palette(rng: np.random.Generator, colours: int) -> NDArray[Any]:
     return rng.uniform(0.08, 0.92, (colours, 3)).astype(np.float32)
 
 
-def _mix(value: Frame, palette: NDArray[np.float32]) -> NDArray[np.float32]:
+def _mix(value: Frame, palette: NDArray[Any]) -> NDArray[Any]:
     """Colours for values in [0, 1], interpolated along a palette."""
     steps = np.linspace(0, 1, len(palette))
     channels = [np.interp(value, steps, palette[:, c]) for c in range(3)]
@@ -241,7 +244,7 @@ def _fractal(u: Frame, v: Frame, phases: NDArray[np.float64], time: float) -> Fr
 def _tiles(rng: np.random.Generator) -> World:
     palette, kinds = _palette(rng, 6), rng.integers(0, 6, (64, 64))
 
-    def world(u: Frame, v: Frame, time: float) -> NDArray[np.float32]:
+    def world(u: Frame, v: Frame, time: float) -> NDArray[Any]:
         row, column = np.floor(v * 5).astype(int), np.floor(u * 5 + 0.4 * time).astype(int)
         inside = ((v * 5) % 1 - 0.5) ** 2 + ((u * 5 + 0.4 * time) % 1 - 0.5) ** 2
         base = palette[kinds[row % 64, column % 64]]
@@ -255,7 +258,7 @@ def _bubbles(rng: np.random.Generator) -> World:
     palette = _palette(rng, 14)
     spots = rng.uniform((-1.2, -1, 0.06, -0.5, -0.5), (1.2, 1, 0.24, 0.5, 0.5), (14, 5))
 
-    def world(u: Frame, v: Frame, time: float) -> NDArray[np.float32]:
+    def world(u: Frame, v: Frame, time: float) -> NDArray[Any]:
         image = _mix((v + 1) / 2, palette[:3])
         for colour, (x, y, radius, dx, dy) in zip(palette, spots, strict=True):
             distance = np.hypot(u - x - dx * np.sin(time), v - y - dy * np.cos(time)) / radius
@@ -270,7 +273,7 @@ def _bubbles(rng: np.random.Generator) -> World:
 def _waves(rng: np.random.Generator) -> World:
     palette, phases = _palette(rng, 4), rng.uniform((0, 0, -3), (6.3, 6.3, 3), (12, 3))
 
-    def world(u: Frame, v: Frame, time: float) -> NDArray[np.float32]:
+    def world(u: Frame, v: Frame, time: float) -> NDArray[Any]:
         surface = _fractal(u * 2, v * 5, phases, time)
         return _mix(surface, palette) + (np.clip(surface - 0.8, 0, 1) * 2)[..., None]
 
@@ -281,24 +284,26 @@ def _city(rng: np.random.Generator) -> World:
     heights, palette = rng.uniform(-0.7, 0.6, 64), _palette(rng, 64)
     lights = rng.uniform(0, 1, (64, 64))
 
-    def world(u: Frame, v: Frame, time: float) -> NDArray[np.float32]:
+    def world(u: Frame, v: Frame, time: float) -> NDArray[Any]:
         along = u * 4 + 0.5 * time
         house = np.floor(along).astype(int) % 64
         wall = v > heights[house]
         window = (np.abs(along * 5 % 1 - 0.5) < 0.3) & (np.abs(v * 14 % 1 - 0.5) < 0.3)
         lit = lights[house, np.floor(v * 14).astype(int) % 64] > 0.5
         sky = _mix(np.clip((v + 1) / 2, 0, 1), palette[:3])
-        walls = palette[house] * 0.6 + (window & lit)[..., None] * np.float32([0.5, 0.45, 0.2])
+        walls = palette[house] * 0.6 + (window & lit)[..., None] * np.array(
+            [0.5, 0.45, 0.2], np.float32
+        )
         return np.where(wall[..., None], walls, sky).astype(np.float32)
 
     return world
 
 
 def _clouds(rng: np.random.Generator) -> World:
-    palette = np.float32([[0.2, 0.45, 0.8], [0.55, 0.7, 0.9], [0.95, 0.95, 0.97]])
+    palette = np.array([[0.2, 0.45, 0.8], [0.55, 0.7, 0.9], [0.95, 0.95, 0.97]], np.float32)
     phases = rng.uniform((0, 0, -0.5), (6.3, 6.3, 0.5), (16, 3))
 
-    def world(u: Frame, v: Frame, time: float) -> NDArray[np.float32]:
+    def world(u: Frame, v: Frame, time: float) -> NDArray[Any]:
         return _mix(_fractal(u + 0.1 * time, v, phases, time), palette)
 
     return world
@@ -308,8 +313,8 @@ def _fireworks(rng: np.random.Generator) -> World:
     palette = _palette(rng, 8) * 0.5 + 0.5
     sparks = rng.uniform((-1.1, -0.9, 0, 0), (1.1, 0.7, 6.3, 2), (8, 4))
 
-    def world(u: Frame, v: Frame, time: float) -> NDArray[np.float32]:
-        image = _mix((v + 1) / 2, np.float32([[0.02, 0.02, 0.1], [0.1, 0.08, 0.2]]))
+    def world(u: Frame, v: Frame, time: float) -> NDArray[Any]:
+        image = _mix((v + 1) / 2, np.array([[0.02, 0.02, 0.1], [0.1, 0.08, 0.2]], np.float32))
         for colour, (x, y, phase, start) in zip(palette, sparks, strict=True):
             age = (time + start) % 2
             angle, radius = np.arctan2(v - y, u - x), np.hypot(u - x, v - y)
@@ -324,7 +329,7 @@ def _fireworks(rng: np.random.Generator) -> World:
 def _dunes(rng: np.random.Generator) -> World:
     palette, phases = _palette(rng, 5), rng.uniform((0, 0, -0.2), (6.3, 6.3, 0.2), (10, 3))
 
-    def world(u: Frame, v: Frame, time: float) -> NDArray[np.float32]:
+    def world(u: Frame, v: Frame, time: float) -> NDArray[Any]:
         height = _fractal(u, v * 0.6, phases, time)
         ripple = 0.5 + 0.5 * np.sin(90 * height + 25 * v)
         return _mix(height, palette) * (0.8 + 0.3 * ripple)[..., None]
@@ -335,7 +340,7 @@ def _dunes(rng: np.random.Generator) -> World:
 def _plasma(rng: np.random.Generator) -> World:
     palette, phases = _palette(rng, 7), rng.uniform((0, 0, -4), (6.3, 6.3, 4), (8, 3))
 
-    def world(u: Frame, v: Frame, time: float) -> NDArray[np.float32]:
+    def world(u: Frame, v: Frame, time: float) -> NDArray[Any]:
         return _mix(_fractal(u * 2.5, v * 2.5, phases, time), palette)
 
     return world

@@ -77,7 +77,9 @@ def load_dataset(settings: DatasetSettings) -> Dataset:
     path, table = _read_manifest(settings.folder)
     names = _names(path, table)
     labels = {d: _labels(path, table, d, low, high) for d in DIMENSIONS if d in table.columns}
-    categories = table["category"].fillna("").astype(str).tolist() if "category" in table.columns else None
+    categories = (
+        table["category"].fillna("").astype(str).tolist() if "category" in table.columns else None
+    )
     root = settings.folder / settings.root
     return Dataset(
         settings,

@@ -16,6 +16,7 @@ import torch
 
 from ..dataset.questions import Question
 from ..dataset.videos import Dataset, Video
+from ..errors import FineVQError
 from ..train.model import FineVQ
 from ..train.packing import Layout, Packer, collate
 from ..train.prompts import Prompt, prompts_for
@@ -137,11 +138,17 @@ def read_predictions(path: Path, made_by: Mapping[str, str]) -> pd.DataFrame:
     Args:
         path: predictions.parquet, which need not exist.
         made_by: what the predictions must come from: the checkpoint's digest and the features'.
+
+    Raises:
+        FineVQError: the file is damaged.
     """
     empty = _typed(pd.DataFrame(columns=KEY + PREDICTED))
     if not path.is_file():
         return empty
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise FineVQError(f"{path}: damaged; delete it and evaluate again") from error
     metadata = table.schema.metadata or {}
     if any(metadata.get(key.encode()) != value.encode() for key, value in made_by.items()):
         return empty

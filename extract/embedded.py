@@ -15,6 +15,8 @@ vision and classical quality metrics measure, and nothing semantic:
 All weights are closed formulas, rounded so that they hash alike on every machine.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ from transformers import InternVLVisionConfig, InternVLVisionModel
 from .motion import build_slowfast
 from .spatial import MEAN, STD
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 SIZE, PATCH, HIDDEN = 224, 14, 1024
 
@@ -33,6 +35,9 @@ OPPONENT: Array = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3],
 
 STEADY = 160.0
 """Value of two constant channels; they dominate the LayerNorm's variance and so switch it off."""
+
+REMAINDER = 20.0
+"""What is left of them in the tokens, whose projector begins with a LayerNorm too."""
 
 
 def embedded_vit() -> InternVLVisionModel:
@@ -168,11 +173,11 @@ class _VitDesign:
             layer + "mlp.fc1.weight": fc1,
             layer + "mlp.fc1.bias": fc1_bias,
             layer + "mlp.fc2.weight": fc2,
-            layer + "mlp.fc2.bias": -bias * self.is_steady(),
+            layer + "mlp.fc2.bias": bias * self.is_steady() * (REMAINDER / STEADY - 1),
         }
 
     def is_steady(self) -> Array:
-        """1 at the constant channels, which the last layer takes out again, else 0."""
+        """1 at the constant channels, which the last layer lowers, else 0."""
         mask = np.zeros(HIDDEN)
         mask[self.steady] = 1
         return mask
@@ -214,7 +219,7 @@ def _turn(u: int, v: int) -> int:
     return 3 if u > 2 * v else 4 if v > 2 * u else 0
 
 
-def embedded_slowfast() -> nn.Module:
+def embedded_slowfast() -> nn.ModuleList:
     """A SlowFast trunk with one block a stage and designed filters."""
     trunk = build_slowfast(depth=18)
     weights: dict[str, Array] = {}

@@ -179,7 +179,10 @@ def _cluster(settings: ClusterSettings) -> Iterator[Client]:
             n_workers=settings.workers,
             threads_per_worker=1,  # one shard at a time; the backbones bring their own threads
             memory_limit=0,  # features and frames are bounded; killing at a guess would lose work
-            dashboard_address=None,
+            # Its HTTP server cannot be left out; on a fixed port two runs would get in each
+            # other's way.
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
         ) as cluster,
         Client(cluster) as client,
     ):

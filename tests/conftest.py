@@ -5,6 +5,7 @@ imported only when a fixture that needs it is used.
 """
 
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,6 +23,10 @@ from finevq.dataset.videos import DIMENSIONS, Dataset, load_dataset
 
 if TYPE_CHECKING:
     from finevq.train.checkpoint import CheckpointInfo
+
+# Read when torch is imported. The models here are tiny: on a busy machine several threads spend
+# five times as long waiting for each other as one needs for the work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHAPES: dict[str, tuple[int, ...]] = {"spatial": (2, 4, 64), "motion": (1, 32)}
 IDENTITY = {"spatial": {"weights": "5" * 64, "frames": 2}, "motion": {"weights": "7" * 64}}
@@ -56,9 +61,7 @@ def dataset_in(
         }
     if questions is None:
         questions = [
-            entry
-            for name in names[::2]
-            for entry in ((name, YES_NO, "Yes"), (name, LETTERS, "B"))
+            entry for name in names[::2] for entry in ((name, YES_NO, "Yes"), (name, LETTERS, "B"))
         ]
     (folder / "splits").mkdir(parents=True, exist_ok=True)
     rows = [
@@ -66,7 +69,7 @@ def dataset_in(
         for name in names
     ]
     _write_csv(folder / "videos.csv", ["video", *DIMENSIONS], rows)
-    split = [[name, name.rstrip("0123456789.mp4")] for name in names]
+    split = [[name, name.removesuffix(".mp4").rstrip("0123456789")] for name in names]
     _write_csv(folder / "splits" / "parts.csv", ["video", "part"], split)
     lines = [
         {

@@ -138,8 +138,12 @@ def load_weights(model: FineVQ, folder: Path) -> None:
     Raises:
         CheckpointError: a file is missing or damaged, or its tensors do not fit.
     """
-    adapter = _tensors(folder / "adapter" / "adapter_model.safetensors")
-    result: Any = set_peft_model_state_dict(model.language_model, adapter)
+    file = folder / "adapter" / "adapter_model.safetensors"
+    adapter = _tensors(file)
+    try:
+        result: Any = set_peft_model_state_dict(model.language_model, adapter)
+    except RuntimeError as error:
+        raise _unfit(file, error) from error
     if result.unexpected_keys:
         raise CheckpointError(
             f"{folder}/adapter: has the unknown tensor {result.unexpected_keys[0]}"
@@ -152,8 +156,12 @@ def load_weights(model: FineVQ, folder: Path) -> None:
         try:
             module.load_state_dict(_tensors(file))
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise CheckpointError(f"{file}: does not fit the model: {reason}") from error
+            raise _unfit(file, error) from error
+
+
+def _unfit(file: Path, error: RuntimeError) -> CheckpointError:
+    reason = " ".join(str(error).split())
+    return CheckpointError(f"{file}: does not fit the model: {reason}")
 
 
 def _tensors(file: Path) -> dict[str, torch.Tensor]:

@@ -18,10 +18,11 @@ from . import prompts
 HIDDEN, LAYERS, HEADS, INNER = 128, 2, 8, 256
 SEED = 20250411
 
-LOOKS_EVERYWHERE, LOOKS_BEFORE, LOOKS_NEAR, LOOKS_AT_MOTION = (0, 1, 2, 3), (4, 5), (6,), (7,)
+LOOKS_BEFORE, LOOKS_NEAR, LOOKS_AT_MOTION = (4, 5), (6,), (7,)
+"""Heads by where they look; the others look everywhere alike."""
 
-ATTENTION_GAIN = 3.0
-MLP_GAIN = 2.0
+ATTENTION_GAIN, MLP_GAIN = 3.0, 2.0
+"""Scales of what attention and MLP write: a mean over many tokens is faint."""
 
 FAINT = 0.3
 """Scale of what queries and keys make of their input: attention starts out nearly fixed."""
@@ -87,7 +88,6 @@ def embedded_language_model(vocabulary: int) -> LlamaForCausalLM:
         attention_bias=True,
         bos_token_id=None,
         eos_token_id=None,
-        attn_implementation="sdpa",
     )
     model = LlamaForCausalLM(config)
     # NumPy's stream is the same across versions and machines; torch's is not promised to be.
@@ -95,7 +95,8 @@ def embedded_language_model(vocabulary: int) -> LlamaForCausalLM:
     model.load_state_dict(
         {n: _weight(n, tuple(w.shape), rng) for n, w in model.state_dict().items()}
     )
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _weight(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
@@ -122,8 +123,9 @@ def _near_heads(keys: bool) -> NDArray[np.float32]:
 
     Rotated by the rotary embedding, they give a score of sum(cos(f * (distance - offset))) over a
     few frequencies f. High frequencies make a head look at the token before, where the prompts
-    name the dimension; low ones at the last 50 tokens, its own question. The first half of the
-    heads has no bias: they look everywhere alike, and so take the mean of the visual tokens.
+    name the dimension; low ones at the last 50 tokens, its own question; those between, 24 tokens
+    back from where a rating is chosen, at the motion tokens that end the prefix. Heads without
+    a bias look everywhere alike, and so take the mean of the visual tokens.
     """
     size = HIDDEN // HEADS
     frequency = 10000.0 ** (-np.arange(size // 2) / (size // 2))

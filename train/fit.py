@@ -27,7 +27,6 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from ..cache.store import FeatureStore
 from ..dataset.questions import load_questions
@@ -83,7 +82,7 @@ def train(
     """
     parts = load_split(dataset, dataset.settings.split)
     run = _run_content(dataset, parts, store, settings)
-    if _claim(settings.out, run):
+    if _finished(settings.out, run):
         return read_info(settings.out)
     set_seed(settings.seed)
     info = CheckpointInfo(
@@ -107,6 +106,7 @@ def train(
         raise DatasetError(
             f"the part train of split {dataset.settings.split} has no labelled video with features"
         )
+    _claim(settings.out, run)
     initialise(model, samples["train"])
     trainer = FineVQTrainer(
         model=model,
@@ -119,7 +119,7 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(
-        resume_from_checkpoint=get_last_checkpoint(str(settings.out / "trainer")),
+        resume_from_checkpoint=_last_whole(settings.out / "trainer"),
         ignore_keys_for_eval=["decisions", "language_loss", "score_loss"],
     )
     save_checkpoint(model, info, settings.out)
@@ -253,24 +253,50 @@ def _run_content(
     }
 
 
-def _claim(out: Path, run: dict[str, Any]) -> bool:
-    """Take a folder for a run; True if the run is finished already.
+def _finished(out: Path, run: dict[str, Any]) -> bool:
+    """True if a folder holds this run, finished.
 
     Raises:
-        CheckpointError: another run has it.
+        CheckpointError: it holds another run.
     """
     file = out / "run.json"
-    if file.is_file():
+    done = (out / "checkpoint.json").is_file()
+    if not file.is_file():
+        if done:
+            raise CheckpointError(f"{out}: holds a checkpoint already; choose another train.out")
+        return False
+    try:
         other = json.loads(file.read_text("utf-8"))
-        if other != run:
-            different = [key for key in run if other.get(key) != run[key]]
-            raise CheckpointError(
-                f"{out}: holds a run with other {' and '.join(different)}; choose another "
-                "train.out, or delete the folder"
-            )
-        return (out / "checkpoint.json").is_file()
-    if (out / "checkpoint.json").is_file():
-        raise CheckpointError(f"{out}: holds a checkpoint already; choose another train.out")
+        different = [key for key in run if other.get(key) != run[key]]
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{file}: damaged; delete the folder, or choose another train.out"
+        ) from error
+    if different:
+        raise CheckpointError(
+            f"{out}: holds a run with other {' and '.join(different)}; choose another "
+            "train.out, or delete the folder"
+        )
+    return done
+
+
+def _claim(out: Path, run: dict[str, Any]) -> None:
+    """Take a folder for a run that can start."""
     out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(run, indent=2), "utf-8")
-    return False
+    part = out / "run.json.part"
+    part.write_text(json.dumps(run, indent=2), "utf-8")
+    part.replace(out / "run.json")
+
+
+def _last_whole(trainer: Path) -> str | None:
+    """Trainer's newest save; one that was cut short is not looked at.
+
+    Trainer writes trainer_state.json last.
+    """
+    whole = []
+    for file in trainer.glob("checkpoint-*/trainer_state.json"):
+        try:
+            whole.append((int(json.loads(file.read_text("utf-8"))["global_step"]), file.parent))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return str(max(whole)[1]) if whole else None

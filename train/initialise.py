@@ -22,9 +22,7 @@ def initialise_projector(projector: nn.Sequential, features: Tensor, *, rms: flo
     passes to find the rest. This one starts with every direction in which videos differ at the
     same volume:
 
-    - LayerNorm: its gain and bias standardise each channel by mean and deviation over videos, to a
-      variance that adds up to 1 over the channels: AdamW moves all weights at one pace, and with
-      thousands of inputs of unit variance a single step would drown the start.
+    - LayerNorm: its gain and bias standardise each channel by mean and deviation over videos.
     - First linear layer: the leading components, divided by their deviations, each with both
       signs, because GELU(x) - GELU(-x) = x carries a component through the GELU unchanged.
     - Second linear layer: a random mixture of these components into all outputs.
@@ -54,9 +52,8 @@ def initialise_projector(projector: nn.Sequential, features: Tensor, *, rms: flo
     if not varies.any():
         return
     gain = torch.where(varies, 1 / (deviation + FLOOR * deviation[varies].median()), 0.0)
-    gain /= varies.sum().sqrt()
     _, singular, components = torch.linalg.svd((videos - mean) * gain, full_matrices=False)
-    count = min(hidden // 2, len(videos) - 1)
+    count = min(hidden // 2, len(videos) - 1, videos.shape[1])
     variance = singular[:count] ** 2 / len(videos)
     # SVD leaves the signs open; fix them so that every machine starts alike.
     components = components[:count]

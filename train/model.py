@@ -8,6 +8,7 @@ language head: words   score head: [0, 1]
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -27,16 +28,19 @@ def projector(width: int, hidden: int) -> nn.Sequential:
 
 
 def score_head(hidden: int) -> nn.Sequential:
-    """An MLP from a hidden state to a score: widths fall by 4 down to 16, then to 1.
+    """An MLP from a hidden state to a score, whose widths fall by 4 from layer to layer.
 
     For a hidden width of 4096 that is 4096-1024-256-64-16-1, as in the official model; no ReLU
-    follows the last layer, where it would kill the gradient of every score below zero.
+    follows the last layer, where it would kill the gradient of every score below zero. A narrow
+    model gets a first layer of 256 all the same: one head reads all six dimensions.
     """
+    widths = [max(hidden // 4, 256)]
+    while widths[-1] > 16:
+        widths.append(widths[-1] // 4)
     layers: list[nn.Module] = []
-    while hidden > 16:
-        layers += [nn.Linear(hidden, max(hidden // 4, 16)), nn.ReLU()]
-        hidden = max(hidden // 4, 16)
-    last = nn.Linear(hidden, 1)
+    for width_in, width_out in pairwise([hidden, *widths]):
+        layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+    last = nn.Linear(widths[-1], 1)
     nn.init.constant_(last.bias, 0.5)  # start in the middle of the scale
     return nn.Sequential(*layers, last)
 

@@ -19,7 +19,8 @@ QUESTIONS = (
     Prompt("question", "yes-no noise", "Is there noise, [Yes] or [No]?", "", ("Yes", "No"), "No"),
     Prompt("question", "which most", "Which of {A:[Blur], B:[Noise]}?", "", ("A", "B"), "B"),
 )
-RATINGS = tuple(rating(d, target) for d, target in zip(DIMENSIONS, (0.05, 0.3, 0.5, 0.71, 0.9, 1)))
+TARGETS = (0.05, 0.3, 0.5, 0.71, 0.9, 1.0)
+RATINGS = tuple(rating(d, target) for d, target in zip(DIMENSIONS, TARGETS, strict=True))
 PROMPTS = RATINGS + QUESTIONS
 assert len({p.answer for p in RATINGS}) == len(LEVELS)
 

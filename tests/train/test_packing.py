@@ -74,9 +74,10 @@ def test_prefix_has_a_placeholder_for_every_visual_token(packer: Packer) -> None
 
 
 def test_no_text_makes_a_visual_placeholder_of_its_own(packer: Packer) -> None:
-    assert packer.image_id not in packer.pack(LAYOUT, PROMPTS, learn=True).input_ids[
-        len(packer.prefix(LAYOUT)) :
-    ]
+    assert (
+        packer.image_id
+        not in packer.pack(LAYOUT, PROMPTS, learn=True).input_ids[len(packer.prefix(LAYOUT)) :]
+    )
 
 
 @pytest.mark.parametrize("learn", [True, False])

@@ -1,0 +1,142 @@
+"""Predictions: one video at a time, so that nothing beside it matters; and their file."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from finevq.dataset.questions import load_questions
+from finevq.dataset.videos import DIMENSIONS, Dataset
+from finevq.evaluate.predict import (
+    KEY,
+    LABELLED,
+    PREDICTED,
+    Predictor,
+    expected,
+    predict,
+    read_predictions,
+    write_predictions,
+)
+from finevq.train.checkpoint import build_model
+from finevq.train.packing import Layout
+from finevq.train.prompts import prompts_for, rating
+
+MADE_BY = {"checkpoint": "c" * 64, "features": "f" * 64}
+
+
+@pytest.fixture(scope="module")
+def predictor(made_info) -> Predictor:
+    torch.manual_seed(0)
+    return Predictor(*build_model(made_info), torch.device("cpu"))
+
+
+@pytest.fixture
+def dataset(make_dataset) -> Dataset:
+    return make_dataset({"test": 4})
+
+
+@pytest.fixture
+def read(dataset, make_store):
+    return make_store(dataset.ids).read
+
+
+def run(predictor: Predictor, dataset: Dataset, read, videos) -> pd.DataFrame:
+    questions = load_questions(dataset)
+    return predict(predictor, dataset, videos, questions, read, lambda done, total: None)
+
+
+def test_video_alone_has_the_predictions_it_has_in_company(predictor, dataset, read) -> None:
+    videos = list(dataset)
+    together = run(predictor, dataset, read, videos)
+    backwards = run(predictor, dataset, read, videos[::-1])
+    alone = pd.concat([run(predictor, dataset, read, [video]) for video in videos])
+    for other in (backwards, alone):
+        sort = {"by": KEY, "ignore_index": True}
+        pd.testing.assert_frame_equal(
+            other.sort_values(**sort), together.sort_values(**sort), check_exact=True
+        )
+
+
+def test_predictions_differ_from_video_to_video(predictor, dataset, read) -> None:
+    scores = run(predictor, dataset, read, list(dataset)).query("task == 'score'")
+    assert scores["prediction"].nunique() == len(scores)
+
+
+def test_every_prompt_of_a_video_is_answered(predictor, dataset, read) -> None:
+    table = run(predictor, dataset, read, list(dataset))
+    assert list(table.columns) == KEY + PREDICTED
+    wanted = expected(dataset, list(dataset), load_questions(dataset))
+    assert list(wanted.columns) == KEY + LABELLED
+    pd.testing.assert_frame_equal(table[KEY], wanted[KEY])
+    for _, rows in table[table["task"] == "score"].groupby("video"):
+        assert tuple(rows["item"]) == DIMENSIONS
+    scores, answers = table.query("task == 'score'"), table.query("task == 'question'")
+    assert scores["prediction"].notna().all()
+    assert len(answers) == 4  # two questions on two of the four videos
+    assert answers["prediction"].isna().all()
+    assert set(answers["prediction_text"]) <= {"Yes", "No", "A", "B", "C"}
+
+
+def test_scores_are_on_the_dataset_scale(predictor, dataset, read) -> None:
+    video = dataset.videos[1]
+    table = run(predictor, dataset, read, [video])
+    answers = predictor.answer(*read(video.id), prompts_for(dataset, video, []))
+    np.testing.assert_allclose(table["prediction"], [100 * a.score for a in answers])
+    assert 0.2 < answers[0].score < 0.8  # an untrained head starts in the middle
+
+
+def test_choice_is_the_option_with_the_highest_logit(predictor, dataset, read) -> None:
+    prompt = rating("blur")
+    spatial, motion = read(dataset.ids[0])
+    (answer,) = predictor.answer(spatial, motion, [prompt])
+    packer, model = predictor.packer, predictor.model
+    packed = packer.pack(Layout(2, 4, 1), [prompt], learn=False)
+    with torch.no_grad():
+        hidden = model(
+            spatial=torch.from_numpy(spatial)[None],
+            motion=torch.from_numpy(motion)[None],
+            input_ids=packed.input_ids[None],
+            positions=packed.positions[None],
+            segments=packed.segments[None],
+            decisions=packed.decisions[None],
+        ).decisions[0, 0]
+        logits = dict(
+            zip(
+                prompt.options,
+                model.vocabulary(hidden)[packer.option_ids(prompt)].tolist(),
+                strict=True,
+            )
+        )
+    assert answer.choice == max(logits, key=logits.__getitem__)
+
+
+def test_labels_do_not_reach_the_model(predictor, dataset, read, make_dataset) -> None:
+    before = run(predictor, dataset, read, list(dataset))
+    other = make_dataset({"test": 4}, labels={"test0.mp4": {"blur": 99.0}})
+    after = run(predictor, other, read, list(other))
+    pd.testing.assert_frame_equal(after, before, check_exact=True)
+
+
+def test_predictions_come_back_from_their_file(predictor, dataset, read, tmp_path: Path) -> None:
+    table = run(predictor, dataset, read, list(dataset))
+    path = tmp_path / "predictions.parquet"
+    write_predictions(path, table, MADE_BY)
+    pd.testing.assert_frame_equal(read_predictions(path, MADE_BY), table, check_exact=True)
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == [path.name]
+
+
+@pytest.mark.parametrize("key", MADE_BY)
+def test_predictions_of_others_are_not_read(
+    predictor, dataset, read, tmp_path: Path, key: str
+) -> None:
+    path = tmp_path / "predictions.parquet"
+    write_predictions(path, run(predictor, dataset, read, list(dataset)), MADE_BY)
+    found = read_predictions(path, MADE_BY | {key: "0" * 64})
+    assert found.empty
+    assert list(found.columns) == KEY + PREDICTED
+
+
+def test_no_file_is_no_predictions(tmp_path: Path) -> None:
+    assert read_predictions(tmp_path / "predictions.parquet", MADE_BY).empty

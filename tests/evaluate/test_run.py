@@ -1,0 +1,207 @@
+"""Evaluation: what is predicted is kept, and what changed is seen."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from finevq.dataset.videos import Dataset
+from finevq.errors import CheckpointError, DatasetError, FineVQError, IdentityMismatch, StoreError
+from finevq.evaluate import run
+from finevq.evaluate.metrics import COLUMNS
+from finevq.evaluate.run import evaluate
+from finevq.evaluate.settings import EvaluateSettings
+from finevq.train.checkpoint import build_model, save_checkpoint
+
+PARTS = {"train": 2, "val": 3, "test": 5}
+
+
+def refuse(*args: Any, **kwargs: Any) -> Any:
+    raise AssertionError("no prediction is to be made")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(made_info, tmp_path_factory) -> list[Path]:
+    """Two that differ in their weights."""
+    folders = [tmp_path_factory.mktemp("checkpoint") for _ in range(2)]
+    for seed, folder in enumerate(folders):
+        torch.manual_seed(seed)
+        save_checkpoint(build_model(made_info)[0], made_info, folder)
+    return folders
+
+
+@pytest.fixture
+def dataset(make_dataset) -> Dataset:
+    return make_dataset(PARTS)
+
+
+@pytest.fixture
+def store(dataset, make_store):
+    return make_store(dataset.ids)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> EvaluateSettings:
+    return EvaluateSettings(out=tmp_path / "evaluation", part="test")
+
+
+@pytest.fixture
+def no_model(monkeypatch) -> None:
+    """Call it: from then on no checkpoint can be loaded."""
+    return lambda: monkeypatch.setattr(run, "load_checkpoint", refuse)
+
+
+def predictions(settings: EvaluateSettings) -> pd.DataFrame:
+    return pd.read_parquet(settings.out / "predictions.parquet")
+
+
+def test_results_are_written_and_the_same_a_second_time_without_a_model(
+    dataset, store, checkpoints, settings, no_model
+) -> None:
+    told = []
+    metrics = evaluate(
+        dataset, store, checkpoints[0], settings, progress=lambda *at: told.append(at)
+    )
+    assert told == [(done, 5) for done in range(6)]
+    names = ("predictions.parquet", "metrics.json", "report.html")
+    before = {name: (settings.out / name).read_bytes() for name in names}
+    assert {file.name for file in settings.out.iterdir()} == set(names)
+    assert set(predictions(settings)) == set(COLUMNS)
+    no_model()
+    assert evaluate(dataset, store, checkpoints[0], settings, progress=refuse) == metrics
+    assert {name: (settings.out / name).read_bytes() for name in names} == before
+
+
+def test_metrics_json_is_strict_json_of_what_is_returned(
+    dataset, store, checkpoints, settings
+) -> None:
+    metrics = evaluate(dataset, store, checkpoints[0], settings)
+    text = (settings.out / "metrics.json").read_text("utf-8")
+    assert json.loads(text, parse_constant=refuse) == metrics
+    assert (metrics["split"], metrics["part"]) == ("parts", "test")
+    assert metrics["coverage"] == {"predicted": 5, "labelled": 5, "failed": [], "missing": []}
+    assert metrics["questions"].keys() == {"yes-no noise", "which exists"}
+
+
+def test_another_split_of_predicted_videos_needs_no_model(
+    dataset, store, checkpoints, settings, no_model
+) -> None:
+    evaluate(dataset, store, checkpoints[0], settings)
+    lines = [f"test{index}.mp4,{'val' if index < 3 else 'test'}" for index in range(5)]
+    split = dataset.settings.folder / "splits" / "parts.csv"
+    split.write_text("\n".join(["video,part", *lines]) + "\n")
+    no_model()
+    val = settings.model_copy(update={"part": "val"})
+    assert evaluate(dataset, store, checkpoints[0], val)["dimensions"]["blur"]["n"] == 3
+    assert len(predictions(settings)["video"].unique()) == 5  # none is thrown away
+
+
+def test_only_videos_without_predictions_are_predicted(
+    dataset, store, checkpoints, settings
+) -> None:
+    evaluate(dataset, store, checkpoints[0], settings)
+    told = []
+    val = settings.model_copy(update={"part": "val"})
+    evaluate(dataset, store, checkpoints[0], val, progress=lambda *at: told.append(at))
+    assert told[-1] == (3, 3)
+    assert len(predictions(settings)["video"].unique()) == 8
+
+
+def test_parts_evaluated_one_by_one_have_the_metrics_of_each_alone(
+    dataset, store, checkpoints, settings
+) -> None:
+    val = settings.model_copy(update={"part": "val"})
+    evaluate(dataset, store, checkpoints[0], val)
+    after = evaluate(dataset, store, checkpoints[0], settings)
+    elsewhere = settings.model_copy(update={"out": settings.out.with_name("alone")})
+    assert evaluate(dataset, store, checkpoints[0], elsewhere) == after
+
+
+def test_changed_labels_are_measured_without_a_model(
+    dataset, store, checkpoints, settings, no_model, make_dataset
+) -> None:
+    before = evaluate(dataset, store, checkpoints[0], settings)
+    kept = predictions(settings)
+    labels = {f"test{index}.mp4": {"blur": 10.0 * index} for index in range(4)}
+    relabelled = make_dataset(PARTS, labels=labels)
+    no_model()
+    after = evaluate(relabelled, store, checkpoints[0], settings)
+    assert after["dimensions"]["blur"]["n"] == 4
+    assert after["dimensions"]["blur"]["srcc"] != before["dimensions"]["blur"]["srcc"]
+    assert after["dimensions"]["color"]["srcc"] is None
+    assert after["coverage"]["labelled"] == 4
+    same = ["video", "task", "item", "question", "prediction", "prediction_text"]
+    pd.testing.assert_frame_equal(predictions(settings)[same], kept[same])
+
+
+def test_new_question_is_predicted_for_its_video_alone(
+    dataset, store, checkpoints, settings, make_dataset
+) -> None:
+    evaluate(dataset, store, checkpoints[0], settings)
+    text = "Is there blur in the video? Please answer [Yes] or [No]."
+    asked = make_dataset(PARTS, questions=[("test1.mp4", text, "No")])
+    told = []
+    metrics = evaluate(asked, store, checkpoints[0], settings, progress=lambda *at: told.append(at))
+    assert told[-1] == (1, 1)
+    assert metrics["questions"].keys() == {"yes-no blur"}
+    assert metrics["questions"]["yes-no blur"]["n"] == 1
+
+
+def test_failed_video_is_listed_with_its_reason(dataset, make_store, checkpoints, settings) -> None:
+    store = make_store(dataset.ids, failed=["made/test2.mp4", "made/train0.mp4"])
+    metrics = evaluate(dataset, store, checkpoints[0], settings)
+    assert metrics["coverage"] == {
+        "predicted": 4,
+        "labelled": 5,
+        "failed": [{"video": "made/test2.mp4", "reason": "no frames"}],
+        "missing": [],
+    }
+    assert "made/test2.mp4" not in set(predictions(settings)["video"])
+
+
+def test_another_checkpoint_makes_all_predictions_anew(
+    dataset, store, checkpoints, settings
+) -> None:
+    evaluate(dataset, store, checkpoints[0], settings)
+    first = predictions(settings)
+    told = []
+    evaluate(dataset, store, checkpoints[1], settings, progress=lambda *at: told.append(at))
+    assert told[-1] == (5, 5)
+    second = predictions(settings)
+    scores = first["task"] == "score"
+    assert not (first["prediction"] == second["prediction"])[scores].any()
+
+
+def test_store_of_other_features_is_refused(dataset, make_store, checkpoints, settings) -> None:
+    store = make_store(dataset.ids, content={"spatial": {"weights": "0" * 64}})
+    with pytest.raises(IdentityMismatch, match=r"not those that the checkpoint .*spatial"):
+        evaluate(dataset, store, checkpoints[0], settings)
+
+
+def test_videos_that_are_not_extracted_yet_are_an_error(
+    dataset, make_store, checkpoints, settings
+) -> None:
+    store = make_store(dataset.ids[:-1])
+    with pytest.raises(StoreError, match=r"1 of 5 videos of the part test .* made/test4\.mp4"):
+        evaluate(dataset, store, checkpoints[0], settings)
+
+
+def test_part_without_videos_is_an_error(make_dataset, make_store, checkpoints, settings) -> None:
+    dataset = make_dataset({"train": 2})
+    with pytest.raises(DatasetError, match="split parts has no videos in the part test"):
+        evaluate(dataset, make_store(dataset.ids), checkpoints[0], settings)
+
+
+def test_missing_checkpoint_is_an_error(dataset, store, settings, tmp_path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint there"):
+        evaluate(dataset, store, tmp_path / "none", settings)
+
+
+def test_damaged_predictions_are_a_one_line_error(dataset, store, checkpoints, settings) -> None:
+    settings.out.mkdir()
+    (settings.out / "predictions.parquet").write_bytes(b"PAR1 half")
+    with pytest.raises(FineVQError, match=r"predictions\.parquet: damaged; delete it"):
+        evaluate(dataset, store, checkpoints[0], settings)

@@ -1,0 +1,155 @@
+"""Scoring of files: the numbers that evaluation finds through the store, in any company."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from finevq.cache.settings import CacheSettings
+from finevq.cache.store import FeatureStore
+from finevq.config import load_config
+from finevq.dataset.questions import level
+from finevq.dataset.settings import DatasetSettings
+from finevq.dataset.videos import DIMENSIONS, Dataset, Video
+from finevq.errors import CheckpointError
+from finevq.evaluate.predict import Predictor, predict
+from finevq.evaluate.score import ScoreCard, score
+from finevq.extract.encoder import Encoder
+from finevq.extract.run import Extractor
+from finevq.train.checkpoint import CheckpointInfo, build_model, load_checkpoint, save_checkpoint
+
+SMALL = ("spatial.frames=2", "motion.clips=1", "motion.size=32", "device=cpu")
+RANGE = (1.0, 5.0)
+
+
+def write_noise(path: Path, seed: int) -> Path:
+    """A video of 16 frames that looks like no other."""
+    noise = np.random.default_rng(seed)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 25)
+        for _ in range(16):
+            pixels = noise.integers(0, 60 * (seed + 1), (64, 96, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three videos, a broken one, and an initialised checkpoint of the embedded backbones."""
+    folder = tmp_path_factory.mktemp("score")
+    for seed, name in enumerate("abc"):
+        write_noise(folder / f"{name}.mp4", seed)
+    (folder / "broken.mp4").write_bytes(b"not a video")
+    settings = load_config(None, [f"extract.{change}" for change in SMALL])[0].extract
+    encoder = Encoder(settings)
+    info = CheckpointInfo(
+        base="embedded",
+        lora={"rank": 4, "alpha": 8, "dropout": 0.0},
+        features=encoder.identity.content,
+        shapes=encoder.shapes,
+        dtype="float16",
+        mos_range=RANGE,
+        extract=settings.model_dump(),
+        score_weight=1.0,
+        run={},
+    )
+    torch.manual_seed(0)
+    save_checkpoint(build_model(info)[0], info, folder / "checkpoint")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cards(folder: Path) -> dict[str, ScoreCard]:
+    """By name, of all files scored together."""
+    names = ["a.mp4", "broken.mp4", "b.mp4", "missing.mp4", "c.mp4"]
+    found = list(score([str(folder / name) for name in names], folder / "checkpoint"))
+    assert [card.video for card in found] == [str(folder / name) for name in names]
+    return dict(zip(names, found, strict=True))
+
+
+def numbers(card: ScoreCard) -> list[float]:
+    return [rating.score for rating in card.ratings.values()]
+
+
+def test_file_that_cannot_be_decoded_has_an_error_and_the_others_go_on(
+    cards: dict[str, ScoreCard],
+) -> None:
+    for name, card in cards.items():
+        assert card.scale == RANGE
+        if name in ("broken.mp4", "missing.mp4"):
+            assert card.error
+            assert card.ratings == {}
+        else:
+            assert card.error is None
+            assert tuple(card.ratings) == DIMENSIONS
+            assert {rating.level for rating in card.ratings.values()} <= {
+                level(unit) for unit in (0.1, 0.3, 0.5, 0.7, 0.9)
+            }
+    assert len({tuple(numbers(cards[f"{name}.mp4"])) for name in "abc"}) == 3
+
+
+def test_scores_do_not_depend_on_order_and_company(
+    folder: Path, cards: dict[str, ScoreCard]
+) -> None:
+    for names in (["c.mp4", "a.mp4"], ["b.mp4"]):
+        for card in score([str(folder / name) for name in names], folder / "checkpoint"):
+            assert card == cards[Path(card.video).name]
+
+
+@pytest.fixture
+def dataset(folder: Path) -> Dataset:
+    videos = tuple(Video(f"made/{name}.mp4", folder / f"{name}.mp4", {}) for name in "abc")
+    return Dataset(
+        DatasetSettings(name="made", folder=folder, root=Path(), mos_range=RANGE, split="none"),
+        videos,
+    )
+
+
+@pytest.fixture
+def store(folder: Path, dataset: Dataset, tmp_path: Path) -> FeatureStore:
+    """The features of the videos, as a Dask worker stores them."""
+    settings = load_config(None, [f"extract.{change}" for change in SMALL])[0].extract
+    encoder = Encoder(settings)
+    cache = CacheSettings(path=str(tmp_path / "features"), rows_per_shard=4, dtype="float16")
+    store = FeatureStore.create(cache.path, encoder.identity, encoder.shapes, cache)
+    store.plan(dataset.ids)
+    extractor = Extractor(store, settings)
+    threads = torch.get_num_threads()
+    extractor.setup(None)
+    try:
+        extractor.extract_shard(0, {video.id: str(video.path) for video in dataset})
+    finally:
+        extractor.teardown(None)
+        torch.set_num_threads(threads)
+    return store
+
+
+def test_scores_are_those_of_extraction_and_prediction(
+    folder: Path, dataset: Dataset, store: FeatureStore, cards: dict[str, ScoreCard]
+) -> None:
+    model, packer, _ = load_checkpoint(folder / "checkpoint")
+    predictor = Predictor(model, packer, torch.device("cpu"))
+    table = predict(
+        predictor, dataset, list(dataset), {}, store.read, lambda done, total: None
+    ).set_index(["video", "item"])
+    for video in dataset:
+        for dimension, rating in cards[video.path.name].ratings.items():
+            row = table.loc[(video.id, dimension)]
+            assert rating.score == pytest.approx(row["prediction"], abs=1e-5)
+            assert rating.level == row["prediction_text"]
+
+
+def test_checkpoint_of_other_backbones_is_refused(
+    folder: Path, tmp_path: Path, cards: dict[str, ScoreCard]
+) -> None:
+    model, _, info = load_checkpoint(folder / "checkpoint")
+    info.features["motion"]["weights"] = "0" * 64
+    save_checkpoint(model, info, tmp_path / "other")
+    with pytest.raises(CheckpointError, match=r"does not make: motion\.weights: 000000"):
+        list(score([str(folder / "a.mp4")], tmp_path / "other"))

@@ -1,0 +1,260 @@
+import json
+import subprocess
+import sys
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from finevq import cli
+from finevq.cache.identity import Identity
+from finevq.cache.records import Failure
+from finevq.cache.settings import CacheSettings
+from finevq.cache.store import FeatureStore
+from finevq.errors import FineVQError
+
+COMMANDS = ("demo", "extract", "train", "evaluate", "score", "cache", "config")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pipeline.toml in the current folder but the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch):
+    """Make the command `config` raise an error."""
+
+    def fail(error: BaseException) -> None:
+        def run(given: object) -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "_config", run)
+
+    return fail
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*arguments, "--help"])
+    assert stopped.value.code == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+def the_error(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a failed command leaves on stderr."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("finevq: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_help_fits_a_terminal(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = help_of(capsys).splitlines()
+    assert len(lines) <= 24
+    assert max(len(line) for line in lines) <= 80
+
+
+def test_help_lists_every_command(capsys) -> None:
+    words = [line.split()[0] for line in help_of(capsys).splitlines() if line.startswith("    ")]
+    assert [word for word in words if word in COMMANDS] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_has_an_example(capsys, monkeypatch, command: str) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = help_of(capsys, command)
+    assert f"\nexample:\n  finevq {command}" in text
+    assert len(text.splitlines()) <= 24
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_of_a_command_can_be_parsed(capsys, monkeypatch, command: str) -> None:
+    example = help_of(capsys, command).splitlines()[-1].split()
+    monkeypatch.setattr(cli, f"_{command}", lambda given: 0)
+    assert cli.main(example[1:]) == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_settings_in_the_example_of_a_command_exist(capsys, command: str) -> None:
+    from finevq.config import load_config
+
+    example = help_of(capsys, command).splitlines()[-1].split()
+    load_config(None, [after for word, after in pairwise(example) if word == "--set"])
+
+
+HEAVY = ("torch", "transformers", "numpy", "pandas", "zarr", "dask", "av", "pydantic")
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The heavy modules that a command has imported when it ends, in a fresh interpreter."""
+    code = f"""
+import contextlib, io, sys
+from finevq.cli import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main({list(arguments)!r})
+print(*sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize("command", ["", "train"])
+def test_help_imports_no_heavy_package(command: str) -> None:
+    assert imported_by(*filter(None, [command]), "--help") == set()
+
+
+def test_config_imports_pydantic_alone() -> None:
+    assert imported_by("config") == {"pydantic"}
+
+
+def test_python_m_finevq_is_the_command() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "finevq", "config", "--set", "train.sed=1"],
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("finevq: --set: unknown key train.sed")
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["config", "--fly"], ["score"], ["cache"]])
+def test_a_wrong_call_shows_the_usage(capsys, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: finevq")
+
+
+def test_config_prints_the_configuration(capsys) -> None:
+    Path("my.toml").write_text("[train]\nseed = 4\n")
+    assert cli.main(["config", "-c", "my.toml", "--set", "train.epochs=2"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "seed = 4  # my.toml" in out.splitlines()
+    assert "epochs = 2.0  # --set" in out.splitlines()
+    assert tomllib.loads(out)["train"]["seed"] == 4
+
+
+def test_a_users_error_is_one_line(capsys, failing) -> None:
+    failing(FineVQError("it is so; do this"))
+    assert cli.main(["config"]) == 2
+    assert the_error(capsys) == "finevq: it is so; do this\n"
+
+
+def test_a_bug_keeps_its_traceback(failing) -> None:
+    failing(KeyError("surprise"))
+    with pytest.raises(KeyError, match="surprise"):
+        cli.main(["config"])
+
+
+def test_an_interrupt_says_how_to_go_on(capsys, failing) -> None:
+    failing(KeyboardInterrupt())
+    assert cli.main(["config"]) == 130
+    assert "run the same command again" in the_error(capsys)
+
+
+@pytest.mark.parametrize("command", ["demo", "extract", "train", "evaluate", "config"])
+def test_an_unknown_key_stops_a_command(capsys, command: str) -> None:
+    assert cli.main([command, "--set", "train.epoch=1"]) == 2
+    expected = "finevq: --set: unknown key train.epoch; the nearest known key is train.epochs\n"
+    assert the_error(capsys) == expected
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_missing_configuration_is_named(capsys) -> None:
+    assert cli.main(["config", "-c", "gone.toml"]) == 2
+    assert the_error(capsys) == "finevq: gone.toml: no such file\n"
+
+
+@pytest.mark.parametrize("action", ["info", "verify"])
+def test_a_missing_store_is_named(capsys, action: str) -> None:
+    assert cli.main(["cache", action, "gone"]) == 2
+    assert "gone" in the_error(capsys)
+
+
+@pytest.fixture
+def store() -> FeatureStore:
+    """A store in the folder `features`, with one video that is not extracted yet."""
+    settings = CacheSettings(path="features", rows_per_shard=2, dtype="float16")
+    shapes = {"spatial": (1, 2, 3), "motion": (1, 4)}
+    made = FeatureStore.open_or_create("features", Identity({"spatial": 1}), shapes, settings)
+    made.plan(["demo/a.mp4"])
+    return made
+
+
+def test_cache_info_is_json(capsys, store: FeatureStore) -> None:
+    assert cli.main(["cache", "info", "features"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(store.info()))
+
+
+def test_cache_verify_of_an_unfinished_store_names_the_shard(capsys, store: FeatureStore) -> None:
+    assert cli.main(["cache", "verify", "features"]) == 2
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("shard 0: ")
+    assert last.endswith("; 1 problems")
+
+
+def test_cache_verify_of_a_sound_store_finds_no_problems(capsys, store: FeatureStore) -> None:
+    store.write_shard(0, {"demo/a.mp4": Failure("no frames")})
+    assert cli.main(["cache", "verify", "features"]) == 0
+    assert capsys.readouterr().out.endswith("1 failed; no problems\n")
+
+
+def test_a_missing_dataset_is_named(capsys) -> None:
+    assert cli.main(["extract", "--set", "dataset.folder=nowhere"]) == 2
+    assert the_error(capsys).startswith("finevq: nowhere: no videos.csv or videos.parquet")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "split", "part", "checkpoint"),
+    [
+        pytest.param([], "scenes", "test", Path("runs/demo/checkpoint"), id="defaults"),
+        pytest.param(["--split", "random1"], "random1", "test", None, id="split"),
+        pytest.param(["--split", "7"], "7", "test", None, id="split that is a number"),
+        pytest.param(["--part", "val"], "scenes", "val", None, id="part"),
+        pytest.param(["--checkpoint", "other"], "scenes", "test", Path("other"), id="checkpoint"),
+        pytest.param(["--set", "train.out=o"], "scenes", "test", Path("o"), id="train.out"),
+    ],
+)
+def test_evaluate_takes_its_options(
+    monkeypatch, arguments: list[str], split: str, part: str, checkpoint: Path | None
+) -> None:
+    calls = []
+    monkeypatch.setattr(cli, "_run_evaluate", lambda *given: calls.append(given))
+    assert cli.main(["evaluate", *arguments]) == 0
+    ((config, chosen),) = calls
+    assert (config.dataset.split, config.evaluate.part) == (split, part)
+    assert checkpoint is None or chosen == checkpoint
+
+
+@pytest.mark.parametrize(
+    ("total", "shown"),
+    [
+        pytest.param(3, ["x: 1/3", "x: 2/3", "x: 3/3"], id="few"),
+        pytest.param(0, ["x: 0/0"], id="none"),
+    ],
+)
+def test_progress_off_a_terminal_is_a_line_a_step(capsys, total: int, shown: list[str]) -> None:
+    with cli._progress("x") as progress:
+        for done in range(1, total + 1) or [0]:
+            progress(done, total)
+    assert capsys.readouterr().err.splitlines() == shown
+
+
+def test_progress_off_a_terminal_is_at_most_a_line_a_tenth(capsys) -> None:
+    with cli._progress("x") as progress:
+        for done in range(1, 1001):
+            progress(done, 1000)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 11
+    assert lines[-1] == "x: 1000/1000"

@@ -1,0 +1,35 @@
+"""A small run of training: nine videos, a few seconds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finevq.train.settings import LoraSettings, TrainSettings
+
+MakeSettings = Callable[..., TrainSettings]
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> MakeSettings:
+    """Settings of a run of two epochs on the CPU; keywords replace what is given here."""
+
+    def make(**given: Any) -> TrainSettings:
+        values = {
+            "base": "embedded",
+            "out": tmp_path / "checkpoint",
+            "device": "cpu",
+            "precision": "float32",
+            "epochs": 2.0,
+            "videos_per_batch": 3,
+            "learning_rate": 1e-3,
+            "warmup": 0.1,
+            "weight_decay": 0.01,
+            "score_weight": 1.0,
+            "seed": 0,
+            "lora": LoraSettings(rank=4, alpha=8, dropout=0.05),
+        }
+        return TrainSettings(**values | given)
+
+    return make

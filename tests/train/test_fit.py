@@ -1,0 +1,293 @@
+"""Training: what changes, what does not, and what a stopped or repeated run does."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import EvalPrediction
+
+from finevq.dataset.videos import DIMENSIONS, Dataset
+from finevq.errors import CheckpointError, DatasetError, StoreError
+from finevq.train import fit
+from finevq.train.checkpoint import build_model, digest, load_checkpoint, read_info
+from finevq.train.fit import FineVQTrainer, train, validation_srcc
+
+from .conftest import MakeSettings
+
+PARTS = {"train": 5, "val": 3, "test": 1}
+
+
+class Stopped(BaseException):
+    """A stop by the user or the machine, which nothing catches."""
+
+
+def stop_at(step: int) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if done == step:
+            raise Stopped
+
+    return progress
+
+
+def refuse(*args: Any, **kwargs: Any) -> Any:
+    raise AssertionError("must not be called")
+
+
+@pytest.fixture
+def dataset(make_dataset) -> Dataset:
+    return make_dataset(PARTS)
+
+
+@pytest.fixture
+def store(dataset, make_store):
+    return make_store(dataset.ids)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    files = ("adapter/adapter_model", "projectors", "score_head")
+    return {f"{f}/{n}": t for f in files for n, t in load_file(out / f"{f}.safetensors").items()}
+
+
+def assert_same_weights(a: Path, b: Path) -> None:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def test_run_trains_what_is_to_be_trained_and_leaves_a_whole_checkpoint(
+    dataset, store, make_settings: MakeSettings, monkeypatch
+) -> None:
+    models = []
+
+    def remembering(info):
+        model, packer = build_model(info)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        models.append((model, before))
+        return model, packer
+
+    monkeypatch.setattr(fit, "build_model", remembering)
+    settings = make_settings()
+    steps = []
+    info = train(dataset, store, settings, {"device": "cpu"}, lambda *at: steps.append(at))
+
+    ((model, before),) = models
+    moved = {n for n, tensor in model.state_dict().items() if not torch.equal(tensor, before[n])}
+    trained = {n for n, weight in model.named_parameters() if weight.requires_grad}
+    assert moved == trained
+    assert all(n.startswith("language_model.") for n in before.keys() - trained)
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]  # 5 videos by 3, twice
+    files = {str(p.relative_to(settings.out)) for p in settings.out.rglob("*") if p.is_file()}
+    kept = {name for name in files if not name.startswith("trainer/")}
+    assert kept - {"adapter/README.md"} == {
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "projectors.safetensors",
+        "score_head.safetensors",
+        "checkpoint.json",
+        "run.json",
+    }
+    adapter = load_file(settings.out / "adapter" / "adapter_model.safetensors")
+    assert all("lora_" in name for name in adapter)
+    assert read_info(settings.out) == info
+    assert info.extract == {"device": "cpu"}
+    assert info.features == store.layout.identity.content
+    assert (info.mos_range, info.dtype, info.base) == ((0.0, 100.0), "float16", "embedded")
+    loaded, _, _ = load_checkpoint(settings.out)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name]), name
+
+
+def test_finished_run_is_left_as_it_is_and_another_is_refused(
+    dataset, store, make_dataset, make_settings: MakeSettings, monkeypatch
+) -> None:
+    settings = make_settings(epochs=1.0)
+    info = train(dataset, store, settings, {})
+    before = digest(settings.out)
+    monkeypatch.setattr(fit, "build_model", refuse)
+    assert train(dataset, store, settings, {}) == info
+    # Where it runs is not what is run.
+    assert train(dataset, store, make_settings(epochs=1.0, device="auto"), {}) == info
+    with pytest.raises(CheckpointError, match="holds a run with other settings; choose another"):
+        train(dataset, store, make_settings(epochs=1.0, seed=1), {})
+    relabelled = make_dataset(PARTS, labels={"train0.mp4": {"blur": 50.0}})
+    with pytest.raises(CheckpointError, match="holds a run with other data; choose another"):
+        train(relabelled, store, settings, {})
+    assert digest(settings.out) == before
+
+
+def test_stopped_run_goes_on_to_the_weights_of_an_undisturbed_one(
+    dataset, store, make_settings: MakeSettings, tmp_path
+) -> None:
+    whole = make_settings(out=tmp_path / "whole", epochs=3.0)
+    train(dataset, store, whole, {})
+    stopped = make_settings(out=tmp_path / "stopped", epochs=3.0)
+    with pytest.raises(Stopped):
+        train(dataset, store, stopped, {}, stop_at(3))  # in the middle of the second epoch
+    assert not (stopped.out / "checkpoint.json").exists()
+    steps = []
+    train(dataset, store, stopped, {}, lambda done, total: steps.append(done))
+    assert steps == [3, 4, 5, 6]  # the first epoch is not done again
+    assert_same_weights(stopped.out, whole.out)
+
+
+def test_run_stopped_while_it_saved_goes_on_from_the_save_before(
+    dataset, store, make_settings: MakeSettings, tmp_path
+) -> None:
+    settings = make_settings()
+    with pytest.raises(Stopped):
+        train(dataset, store, settings, {}, stop_at(3))
+    half = settings.out / "trainer" / "checkpoint-4"
+    half.mkdir()
+    (half / "projectors.safetensors").write_bytes(b"half")
+    steps = []
+    train(dataset, store, settings, {}, lambda done, total: steps.append(done))
+    assert steps == [3, 4]
+    whole = make_settings(out=tmp_path / "whole")
+    train(dataset, store, whole, {})
+    assert_same_weights(settings.out, whole.out)
+
+
+def test_epoch_with_the_best_validation_srcc_is_kept(
+    dataset, store, make_settings: MakeSettings, monkeypatch
+) -> None:
+    ranks = iter([0.2, 0.9, 0.5])
+    monkeypatch.setattr(fit, "validation_srcc", lambda prediction: {"srcc": next(ranks)})
+    saved = []
+    save = FineVQTrainer._save
+
+    def remembering(self, output_dir=None, state_dict=None):
+        save(self, output_dir, state_dict)
+        saved.append(digest(Path(output_dir)))
+
+    monkeypatch.setattr(FineVQTrainer, "_save", remembering)
+    settings = make_settings(epochs=3.0, videos_per_batch=5)
+    train(dataset, store, settings, {})
+    assert len(set(saved)) == 3
+    assert digest(settings.out) == saved[1]
+
+
+def test_without_a_validation_part_the_last_epoch_is_kept(
+    make_dataset, make_store, make_settings: MakeSettings, monkeypatch
+) -> None:
+    dataset = make_dataset({"train": 3})
+    monkeypatch.setattr(fit, "validation_srcc", refuse)
+    settings = make_settings(epochs=1.0)
+    train(dataset, make_store(dataset.ids), settings, {})
+    last = settings.out / "trainer" / "checkpoint-1"
+    assert digest(settings.out) == digest(last)
+
+
+def test_videos_without_features_or_labels_do_not_stop_a_run(
+    make_dataset, make_store, make_settings: MakeSettings
+) -> None:
+    labels = {f"train{i}.mp4": {"blur": 20.0 * i} for i in range(2)}
+    dataset = make_dataset({"train": 4, "val": 1}, labels=labels)
+    store = make_store(dataset.ids, failed=["made/train1.mp4"])
+    train(dataset, store, make_settings(epochs=1.0), {})
+    assert all(tensor.isfinite().all() for tensor in weights(make_settings().out).values())
+
+
+def test_missing_features_are_an_error_that_counts_them(
+    dataset, make_store, make_settings: MakeSettings
+) -> None:
+    store = make_store([video for video in dataset.ids if video != "made/val2.mp4"])
+    with pytest.raises(StoreError, match=r"1 of 3 videos of the part val .* made/val2\.mp4; run"):
+        train(dataset, store, make_settings(), {})
+
+
+def test_run_that_could_not_start_can_be_started_with_other_settings(
+    dataset, make_store, make_settings: MakeSettings
+) -> None:
+    with pytest.raises(StoreError, match="have no features yet"):
+        train(dataset, make_store(["made/train0.mp4"]), make_settings(epochs=1.0), {})
+    train(dataset, make_store(dataset.ids), make_settings(epochs=1.0, seed=1), {})
+
+
+@pytest.mark.parametrize(
+    ("parts", "labels"),
+    [({"val": 2}, None), ({"train": 2, "val": 2}, {"val0.mp4": {"blur": 1.0}})],
+    ids=["no video", "no label"],
+)
+def test_train_part_without_anything_to_learn_is_refused(
+    make_dataset, make_store, make_settings: MakeSettings, parts, labels
+) -> None:
+    dataset = make_dataset(parts, labels=labels)
+    with pytest.raises(DatasetError, match="part train of split parts has no labelled video"):
+        train(dataset, make_store(dataset.ids), make_settings(), {})
+
+
+def test_folder_with_a_checkpoint_of_unknown_origin_is_refused(
+    dataset, store, make_settings: MakeSettings
+) -> None:
+    settings = make_settings()
+    settings.out.mkdir()
+    (settings.out / "checkpoint.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="holds a checkpoint already"):
+        train(dataset, store, settings, {})
+
+
+def test_run_in_bfloat16_keeps_its_weights_in_float32(
+    dataset, store, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(epochs=1.0, precision="bfloat16")
+    train(dataset, store, settings, {})
+    for name, tensor in weights(settings.out).items():
+        assert tensor.dtype == torch.float32, name
+        assert tensor.isfinite().all(), name
+
+
+def test_damaged_run_json_is_a_one_line_error(dataset, store, make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    settings.out.mkdir()
+    (settings.out / "run.json").write_text('{"settings": ')
+    with pytest.raises(CheckpointError, match=r"run\.json: damaged") as caught:
+        train(dataset, store, settings, {})
+    assert "\n" not in str(caught.value)
+
+
+def test_run_json_says_what_the_run_was_given(dataset, store, make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    with pytest.raises(Stopped):
+        train(dataset, store, settings, {}, stop_at(1))
+    run = json.loads((settings.out / "run.json").read_text())
+    assert run["features"] == store.layout.identity.digest
+    assert run["settings"]["lora"] == {"rank": 4, "alpha": 8, "dropout": 0.05}
+    assert run["settings"].keys().isdisjoint({"out", "device"})
+
+
+def srcc(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    return validation_srcc(EvalPrediction(predictions=scores, label_ids=targets))
+
+
+def test_validation_srcc_averages_the_dimensions_that_define_it() -> None:
+    ranks = np.arange(4.0)
+    targets = np.tile(ranks[:, None], (1, 6))
+    scores = targets.copy()
+    scores[:, 1] = -ranks  # noise: -1
+    scores[:, 2] = 7.0  # artifact: constant scores
+    targets[2:, 3] = np.nan  # blur: two labels
+    targets[0, 4] = np.nan  # temporal: three labels
+    targets[:, 5] = 1.0  # overall: constant labels
+    found = srcc(scores, targets)
+    defined = {"srcc_color": 1.0, "srcc_noise": -1.0, "srcc_temporal": 1.0}
+    assert found == pytest.approx({"srcc": 1 / 3, **defined})
+
+
+def test_validation_srcc_of_nothing_is_the_worst() -> None:
+    assert srcc(np.zeros((4, 6)), np.full((4, 6), np.nan)) == {"srcc": -1.0}
+
+
+def test_validation_srcc_looks_at_the_ratings_only() -> None:
+    rng = np.random.default_rng(0)
+    ratings, questions = rng.random((5, 6)), rng.random((5, 3))
+    scores = np.hstack([ratings, questions])
+    targets = np.hstack([ratings, np.full((5, 3), np.nan)])
+    found = srcc(scores, targets)
+    assert found.keys() == {"srcc", *(f"srcc_{dimension}" for dimension in DIMENSIONS)}
+    assert found["srcc"] == pytest.approx(1.0)
