@@ -45,7 +45,7 @@ def load_questions(dataset: Dataset) -> Mapping[str, list[Question]]:
 
     Raises:
         DatasetError: a line that is not in the official layout, an answer that is not among its
-            question's options, or a video that the manifest does not have.
+            question's options, a question asked twice, or a video that the manifest does not have.
     """
     path = dataset.settings.folder / "questions.jsonl"
     questions: dict[str, list[Question]] = defaultdict(list)
@@ -63,6 +63,8 @@ def load_questions(dataset: Dataset) -> Mapping[str, list[Question]]:
         video_id = dataset.video_id(video)
         if video_id not in known:
             raise DatasetError(f"{path}, line {number}: {video!r} is not in the dataset's manifest")
+        if any(other.text == question.text for other in questions[video_id]):
+            raise DatasetError(f"{path}, line {number}: {video!r} is asked the same question twice")
         questions[video_id].append(question)
     return questions
 

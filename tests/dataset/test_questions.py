@@ -125,9 +125,15 @@ def test_the_official_layout(dataset: Dataset) -> None:
 
 
 def test_a_videos_questions_keep_the_order_of_the_file(dataset: Dataset) -> None:
-    write(dataset, entry(text=EXISTS, answer="E"), entry("c.mp4"), entry(), entry(answer="No"))
+    write(
+        dataset,
+        entry(text=EXISTS, answer="E"),
+        entry("c.mp4"),
+        entry(),
+        entry(text=MOST, answer="A"),
+    )
     found = load_questions(dataset)["demo/a.mp4"]
-    assert [question.answer for question in found] == ["E", "Yes", "No"]
+    assert [question.answer for question in found] == ["E", "Yes", "A"]
 
 
 def test_no_file_is_no_questions(dataset: Dataset) -> None:
@@ -140,8 +146,8 @@ def test_a_video_without_questions_is_not_listed(dataset: Dataset) -> None:
 
 
 def test_byte_order_marks_in_front_and_inside_names(dataset: Dataset) -> None:
-    write(dataset, entry(), entry("\ufeffa.mp4", answer="No"), start="\ufeff")
-    assert [q.answer for q in load_questions(dataset)["demo/a.mp4"]] == ["Yes", "No"]
+    write(dataset, entry(), entry("\ufeffa.mp4", text=MOST, answer="A"), start="\ufeff")
+    assert [q.answer for q in load_questions(dataset)["demo/a.mp4"]] == ["Yes", "A"]
 
 
 def test_the_video_placeholder_is_not_part_of_the_question(dataset: Dataset) -> None:
@@ -200,6 +206,7 @@ BAD = [
     Bad("wrong answer", entry(answer="Maybe"), "the answer 'Maybe' is not among Yes, No"),
     Bad("wrong case", entry(answer="yes"), "the answer 'yes' is not among Yes, No"),
     Bad("letter beyond", entry(text=MOST, answer="E"), "'E' is not among A, B, C, D"),
+    Bad("asked twice", entry(answer="No"), "'a.mp4' is asked the same question twice"),
     Bad("no options", entry(text="How good is it?"), "'How good is it\\?' offers neither"),
 ]
 
