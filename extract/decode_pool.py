@@ -54,6 +54,7 @@ class DecodePool:
         self._sampling = sampling
         self._settings = settings
         self._decoder = decoder
+        self._open: set[Future[Outcome]] = set()
         self._pool: Any = ProcessPool(
             max_workers=settings.processes,
             max_tasks=settings.videos_per_process,
@@ -71,6 +72,9 @@ class DecodePool:
     ) -> None:
         self._pool.stop()
         self._pool.join()
+        for future in list(self._open):
+            # A child that died before it took its task leaves that task without an end.
+            future.cancel()
 
     def submit(self, path: str | os.PathLike[str]) -> Future[Outcome]:
         """Decode a video when a process is free.
@@ -83,6 +87,8 @@ class DecodePool:
             hang of the decoder. It raises only for a bug, or if the pool ends before it is done.
         """
         future: Future[Outcome] = Future()
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
         child = self._pool.schedule(
             self._decoder,
             args=(os.fspath(path), self._sampling),
