@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from ..cache.store import FeatureStore
-from ..dataset.questions import load_questions
+from ..dataset.questions import Question, load_questions
 from ..dataset.splits import Part, load_split
 from ..dataset.videos import DIMENSIONS, Dataset, Video
 from ..errors import CheckpointError, DatasetError
@@ -81,7 +81,8 @@ def train(
         StoreError: features are missing.
     """
     parts = load_split(dataset, dataset.settings.split)
-    run = _run_content(dataset, parts, store, settings)
+    questions = load_questions(dataset)
+    run = _run_content(parts, questions, store, settings)
     if _finished(settings.out, run):
         return read_info(settings.out)
     set_seed(settings.seed)
@@ -97,7 +98,6 @@ def train(
         run=run,
     )
     model, packer = build_model(info)
-    questions = load_questions(dataset)
     samples = {
         part: Samples(store, dataset, _usable(store, parts[part], part), questions, packer)
         for part in ("train", "val")
@@ -231,10 +231,12 @@ def _usable(store: FeatureStore, videos: Sequence[Video], part: Part) -> list[Vi
 
 
 def _run_content(
-    dataset: Dataset, parts: dict[Part, list[Video]], store: FeatureStore, settings: TrainSettings
+    parts: dict[Part, list[Video]],
+    questions: Mapping[str, list[Question]],
+    store: FeatureStore,
+    settings: TrainSettings,
 ) -> dict[str, Any]:
     """What decides a run's result: settings, features and data."""
-    questions = load_questions(dataset)
     data = [
         [
             part,
