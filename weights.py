@@ -1,0 +1,227 @@
+"""Reading published weights: safetensors files, whole or sharded, and PyTorch's `.pth`.
+
+A checkpoint of 16 GB is opened by its index, and only the tensors that are asked for are read: the
+extractor takes 0.6 GB of image encoder and leaves the language model where it is. Code that comes
+with a checkpoint is never run.
+"""
+
+import json
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .errors import CheckpointError
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+class Weights:
+    """The tensors of one checkpoint by name, read when they are asked for.
+
+    The names that PEFT gives to wrapped models are undone: `language_model.base_model.model.X` and
+    `X.base_layer.weight` are found as `language_model.X` and `X.weight`, and the adapter's own
+    tensors as `X.lora_A.weight`.
+    """
+
+    def __init__(self, model: str) -> None:
+        """Open a checkpoint.
+
+        Args:
+            model: a folder, or the name of a repository on the Hugging Face hub.
+
+        Attributes:
+            model: as given.
+            config: content of its config.json.
+
+        Raises:
+            CheckpointError: there is no such checkpoint, or a file of it is damaged or missing.
+        """
+        self.model = model
+        self.config = self.json("config.json")
+        self._files: dict[str, Any] = {}
+        self._stored: dict[str, tuple[str, str]] = {}
+        for file, names in self._tensors_by_file():
+            for name in names:
+                self._stored[canonical(name)] = (file, name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._stored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def file(self, name: str) -> Path:
+        """Where a file of the checkpoint lies; one of a hub repository is fetched first.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        if Path(self.model).is_dir():
+            path = Path(self.model) / name
+            if not path.is_file():
+                raise CheckpointError(f"{path}: missing; the checkpoint is not whole")
+            return path
+        try:
+            return Path(hf_hub_download(self.model, name))
+        except LocalEntryNotFoundError as error:
+            raise CheckpointError(
+                f"{self.model}: no folder of that name, and the Hugging Face hub cannot be reached "
+                f"for its {name}; give the path of a local copy"
+            ) from error
+        except (HfHubHTTPError, HFValidationError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise CheckpointError(
+                f"{self.model}: no folder of that name, and the Hugging Face hub has no {name} for "
+                f"it ({reason})"
+            ) from error
+
+    def json(self, name: str) -> dict[str, Any]:
+        """Content of a JSON file.
+
+        Raises:
+            CheckpointError: it is missing, or is no JSON object.
+        """
+        path = self.file(name)
+        try:
+            content = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{path}: damaged, not JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{path}: not a JSON object")
+        return content
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape, without reading it.
+
+        Raises:
+            CheckpointError: there is no such tensor.
+        """
+        file, stored = self._where(name)
+        return tuple(self._open(file).get_slice(stored).get_shape())
+
+    def read(self, name: str, shape: tuple[int, ...] | None = None) -> Tensor:
+        """Read a tensor in the dtype in which it is stored.
+
+        Args:
+            name: canonical, see the class.
+            shape: that it must have.
+
+        Raises:
+            CheckpointError: there is no such tensor, or it has another shape.
+        """
+        if shape is not None:
+            self.check(name, shape)
+        file, stored = self._where(name)
+        try:
+            tensor: Tensor = self._open(file).get_tensor(stored)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{self.file(file)}: {stored} cannot be read: {error}") from error
+        return tensor
+
+    def check(self, name: str, shape: tuple[int, ...]) -> None:
+        """Refuse a tensor that is missing or has another shape, without reading it.
+
+        Raises:
+            CheckpointError: names the file and the tensor.
+        """
+        found = self.shape(name)
+        if found != tuple(shape):
+            file, stored = self._where(name)
+            raise CheckpointError(
+                f"{self.file(file)}: {stored} has the shape {found}, where the model that "
+                f"config.json describes has {tuple(shape)}"
+            )
+
+    def _where(self, name: str) -> tuple[str, str]:
+        if name not in self._stored:
+            raise CheckpointError(f"{self.model}: has no tensor {name}")
+        return self._stored[name]
+
+    def _tensors_by_file(self) -> Iterator[tuple[str, list[str]]]:
+        try:
+            self.file(SINGLE)
+        except CheckpointError as single:
+            try:
+                index = self.json(INDEX)
+            except CheckpointError:
+                raise single from None
+            weight_map = index.get("weight_map")
+            if not isinstance(weight_map, dict):
+                raise CheckpointError(f"{self.file(INDEX)}: has no weight_map") from None
+            files: dict[str, list[str]] = {}
+            for name, file in weight_map.items():
+                files.setdefault(file, []).append(name)
+            yield from files.items()
+        else:
+            yield SINGLE, list(self._open(SINGLE).keys())
+
+    def _open(self, file: str) -> Any:
+        """A file's handle; opening checks its header against its length."""
+        if file not in self._files:
+            path = self.file(file)
+            self._files[file] = open_safetensors(path)
+        return self._files[file]
+
+
+def open_safetensors(path: Path) -> Any:
+    """A safetensors file, ready to be read tensor by tensor.
+
+    Raises:
+        CheckpointError: it is missing, cut off or no safetensors file.
+    """
+    try:
+        return safe_open(path, framework="pt")
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: missing") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: damaged, cut off or not a safetensors file ({error}); copy it again"
+        ) from error
+
+
+def canonical(name: str) -> str:
+    """A tensor's name without what PEFT adds to it."""
+    name = name.removeprefix("base_model.model.").replace(".base_model.model.", ".")
+    name = name.replace(".base_layer.", ".")
+    return re.sub(r"\.(lora_[AB])\.[^.]+\.weight$", r".\1.weight", name)
+
+
+def read_pth(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.pth` or `.pyth` file, without running what it may carry.
+
+    A state dict under the key `model_state` or `state_dict` is unpacked.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, holds code, or no tensors by name.
+    """
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: missing") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused, it holds more than tensors (code or foreign objects)"
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: damaged, cut off or not a PyTorch file; copy it again"
+        ) from error
+    for key in ("model_state", "state_dict"):
+        with suppress(KeyError, TypeError, IndexError):
+            content = content[key]
+    if not (
+        isinstance(content, Mapping)
+        and content
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+    ):
+        raise CheckpointError(f"{path}: holds no tensors by name")
+    return dict(content)
