@@ -1,5 +1,5 @@
 """`python -m finevq` is the `finevq` command."""
 
-from .cli import main
+from .cli.main import main
 
 raise SystemExit(main())

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from finevq import cli
 from finevq.cache.identity import Identity
 from finevq.cache.records import Failure
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
+from finevq.cli import cache as cache_commands
+from finevq.cli import main as cli
+from finevq.cli import pipeline
+from finevq.cli.options import progress as progress_bar
 from finevq.errors import FineVQError
 
-COMMANDS = ("demo", "extract", "train", "evaluate", "score", "cache", "config")
+COMMANDS = ("demo", "extract", "train", "evaluate", "score", "config", "cache")
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +34,7 @@ def failing(monkeypatch: pytest.MonkeyPatch):
         def run(given: object) -> None:
             raise error
 
-        monkeypatch.setattr(cli, "_config", run)
+        monkeypatch.setattr(pipeline, "_config", run)
 
     return fail
 
@@ -78,7 +81,8 @@ def test_the_help_of_a_command_has_an_example(capsys, monkeypatch, command: str)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_example_of_a_command_can_be_parsed(capsys, monkeypatch, command: str) -> None:
     example = help_of(capsys, command).splitlines()[-1].split()
-    monkeypatch.setattr(cli, f"_{command}", lambda given: 0)
+    group = cache_commands if command == "cache" else pipeline
+    monkeypatch.setattr(group, f"_{command}", lambda given: 0)
     assert cli.main(example[1:]) == 0
 
 
@@ -97,7 +101,7 @@ def imported_by(*arguments: str) -> set[str]:
     """The heavy modules that a command has imported when it ends, in a fresh interpreter."""
     code = f"""
 import contextlib, io, sys
-from finevq.cli import main
+from finevq.cli.main import main
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main({list(arguments)!r})
 print(*sorted(set({HEAVY!r}) & set(sys.modules)))
@@ -230,7 +234,7 @@ def test_evaluate_takes_its_options(
     monkeypatch, arguments: list[str], split: str, part: str, checkpoint: Path | None
 ) -> None:
     calls = []
-    monkeypatch.setattr(cli, "_run_evaluate", lambda *given: calls.append(given))
+    monkeypatch.setattr(pipeline, "_run_evaluate", lambda *given: calls.append(given))
     assert cli.main(["evaluate", *arguments]) == 0
     ((config, chosen),) = calls
     assert (config.dataset.split, config.evaluate.part) == (split, part)
@@ -245,14 +249,14 @@ def test_evaluate_takes_its_options(
     ],
 )
 def test_progress_off_a_terminal_is_a_line_a_step(capsys, total: int, shown: list[str]) -> None:
-    with cli._progress("x") as progress:
+    with progress_bar("x") as progress:
         for done in range(1, total + 1) or [0]:
             progress(done, total)
     assert capsys.readouterr().err.splitlines() == shown
 
 
 def test_progress_off_a_terminal_is_at_most_a_line_a_tenth(capsys) -> None:
-    with cli._progress("x") as progress:
+    with progress_bar("x") as progress:
         for done in range(1, 1001):
             progress(done, 1000)
     lines = capsys.readouterr().err.splitlines()

@@ -1,0 +1,111 @@
+"""What the commands share: examples in the help, `-c` and `--set`, and progress bars."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+Progress = Callable[[int, int], None]
+"""Called with what is done and the total."""
+
+Commands = argparse._SubParsersAction  # argparse has no public name for it
+"""Where a group adds its commands."""
+
+
+def add_command(
+    commands: "Commands[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int | None],
+    text: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """Add a command.
+
+    Args:
+        commands: where to.
+        name: as it is typed.
+        run: takes the parsed arguments; returns the exit code, None for 0.
+        text: what it does, for the list of commands.
+        example: one that works.
+    """
+    added = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    added.set_defaults(run=run)
+    return added
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Give a command `-c FILE` and `--set KEY=VALUE`."""
+    parser.add_argument(
+        "-c",
+        dest="config",
+        type=Path,
+        metavar="FILE",
+        help="configuration; default pipeline.toml here, else the built-in one",
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one setting, such as extract.spatial.frames=4",
+    )
+
+
+def load(given: argparse.Namespace, first: Sequence[str] = ()) -> "Config":
+    """The resolved configuration; `first` are overrides that `--set` can override again."""
+    from ..config import load_config
+
+    return load_config(given.config, [*first, *given.overrides])[0]
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Progress]:
+    """A bar with rate and time left on a terminal; elsewhere a line for every tenth."""
+    if not sys.stderr.isatty():
+        yield _line_progress(title)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _line_progress(title: str) -> Progress:
+    tenth = -1
+
+    def progress(done: int, total: int) -> None:
+        nonlocal tenth
+        now = 10 if total == 0 else 10 * done // total
+        if now > tenth:
+            tenth = now
+            print(f"{title}: {done}/{total}", file=sys.stderr, flush=True)
+
+    return progress

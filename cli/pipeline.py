@@ -1,0 +1,194 @@
+"""The commands of the pipeline: demo, extract, train, evaluate, score, config."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .options import Commands, add_command, add_config, load, progress
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+
+def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add this group's commands."""
+    demo = add_command(
+        commands,
+        "demo",
+        _demo,
+        "make a small data set, run all stages on it",
+        "finevq demo --out runs/demo",
+    )
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for everything")
+    add_config(demo)
+    extract = add_command(
+        commands,
+        "extract",
+        _extract,
+        "store the features of all videos",
+        "finevq extract -c my.toml --set extract.cluster.workers=4",
+    )
+    add_config(extract)
+    train = add_command(
+        commands,
+        "train",
+        _train,
+        "train projectors, LoRA and score head on stored features",
+        "finevq train -c my.toml --set train.epochs=5 --set train.out=runs/short",
+    )
+    add_config(train)
+    evaluate = add_command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "predict, measure and report on one part of a split",
+        "finevq evaluate -c my.toml --split random1 --part val",
+    )
+    evaluate.add_argument("--split", metavar="NAME", help="splits/NAME.csv (dataset.split)")
+    evaluate.add_argument("--part", choices=["train", "val", "test"], help="(evaluate.part)")
+    evaluate.add_argument("--checkpoint", type=Path, metavar="DIR", help="(train.out)")
+    add_config(evaluate)
+    score = add_command(
+        commands,
+        "score",
+        _score,
+        "rate video files in six dimensions",
+        "finevq score holiday.mp4 --checkpoint runs/demo/checkpoint --json",
+    )
+    score.add_argument("videos", nargs="+", metavar="VIDEO")
+    score.add_argument("--checkpoint", type=Path, metavar="DIR", help="(train.out)")
+    score.add_argument("--json", action="store_true", help="one JSON object a line")
+    add_config(score)
+    config = add_command(
+        commands,
+        "config",
+        _config,
+        "print the resolved configuration and where each value came from",
+        "finevq config -c my.toml",
+    )
+    add_config(config)
+
+
+def _demo(given: argparse.Namespace) -> None:
+    from ..dataset.demo import generate_demo
+
+    out: Path = given.out
+    config = load(
+        given,
+        [
+            f"dataset.folder={out / 'dataset'}",
+            f"cache.path={out / 'features'}",
+            f"train.out={out / 'checkpoint'}",
+            f"evaluate.out={out / 'evaluation'}",
+        ],
+    )
+    with progress("make videos") as made:
+        generate_demo(config.dataset.folder, progress=made)
+    _run_extract(config)
+    _run_train(config)
+    _run_evaluate(config, config.train.out)
+
+
+def _extract(given: argparse.Namespace) -> None:
+    _run_extract(load(given))
+
+
+def _train(given: argparse.Namespace) -> None:
+    _run_train(load(given))
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    chosen = []
+    if given.split:
+        chosen.append(f"dataset.split={json.dumps(given.split, ensure_ascii=False)}")
+    if given.part:
+        chosen.append(f"evaluate.part={json.dumps(given.part)}")
+    config = load(given, chosen)
+    _run_evaluate(config, given.checkpoint or config.train.out)
+
+
+def _run_extract(config: "Config") -> None:
+    from ..dataset.videos import load_dataset
+
+    dataset = load_dataset(config.dataset)  # its errors come before torch is loaded
+    from ..extract.run import extract
+
+    with progress("extract") as done:
+        summary = extract(dataset, config.extract, config.cache, done)
+    print(
+        f"features of {summary.extracted} videos stored in {config.cache.path}; "
+        f"{summary.present} were there before; {len(summary.failed)} failed"
+    )
+    for video, reason in summary.failed.items():
+        print(f"  failed: {video}: {reason}")
+
+
+def _run_train(config: "Config") -> None:
+    from ..cache.store import FeatureStore
+    from ..dataset.videos import load_dataset
+
+    dataset, store = load_dataset(config.dataset), FeatureStore.open(config.cache.path)
+    from ..train.fit import train
+
+    with progress("train") as done:
+        train(dataset, store, config.train, config.extract.model_dump(), done)
+    print(f"checkpoint in {config.train.out}")
+
+
+def _run_evaluate(config: "Config", checkpoint: Path) -> None:
+    from ..cache.store import FeatureStore
+    from ..dataset.videos import load_dataset
+
+    dataset, store = load_dataset(config.dataset), FeatureStore.open(config.cache.path)
+    from ..evaluate.run import evaluate
+
+    with progress("predict") as done:
+        metrics = evaluate(
+            dataset,
+            store,
+            checkpoint,
+            config.evaluate,
+            device=config.train.device,
+            progress=done,
+        )
+    coverage = metrics["coverage"]
+    print(
+        f"split {metrics['split']}, part {metrics['part']}: "
+        f"{coverage['predicted']} of {coverage['labelled']} labelled videos predicted"
+    )
+    for dimension, found in {**metrics["dimensions"], "mean": metrics["mean"]}.items():
+        print(f"  {dimension:9} SRCC {_number(found['srcc'])}  PLCC {_number(found['plcc'])}")
+    print(f"report in {config.evaluate.out / 'report.html'}")
+
+
+def _number(value: float | None) -> str:
+    return "     -" if value is None else f"{value:6.3f}"
+
+
+def _score(given: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from ..evaluate.score import score
+
+    checkpoint = given.checkpoint or load(given).train.out
+    failed = 0
+    for card in score(given.videos, checkpoint):
+        failed += card.error is not None
+        if given.json:
+            print(json.dumps(asdict(card), ensure_ascii=False), flush=True)
+        elif card.error is not None:
+            print(f"{card.video}: {card.error}", flush=True)
+        else:
+            low, high = card.scale
+            print(f"{card.video} (scores from {low:g} to {high:g})")
+            for dimension, found in card.ratings.items():
+                print(f"  {dimension:9}{found.score:7.1f}  {found.level}", flush=True)
+    return 2 if failed else 0
+
+
+def _config(given: argparse.Namespace) -> None:
+    from ..config import describe, load_config
+
+    for line in describe(*load_config(given.config, given.overrides)):
+        print(line)
