@@ -17,6 +17,7 @@ import torch
 from finevq.dataset.demo import DISTORTIONS
 from finevq.dataset.questions import Question, classify
 from finevq.dataset.videos import DIMENSIONS
+from finevq.train.base import load_base
 from finevq.train.checkpoint import CheckpointInfo, build_model
 from finevq.train.packing import Layout, Packer, collate
 from finevq.train.prompts import Prompt, rating
@@ -55,8 +56,10 @@ def tokens(packer: Packer, layout: Layout) -> dict[str, float]:
 def main() -> None:
     torch.manual_seed(0)
     layout = Layout(frames=8, tokens=64, clips=2)
+    base = load_base("embedded", "float32")
     info = CheckpointInfo(
         base="embedded",
+        base_hash=base.hash,
         lora={"rank": 16, "alpha": 32, "dropout": 0.0},
         features={},
         shapes={"spatial": (8, 64, 4096), "motion": (2, 2304)},
@@ -66,7 +69,7 @@ def main() -> None:
         score_weight=1.0,
         run={},
     )
-    model, packer = build_model(info)
+    model, packer = build_model(info, base)
     features = {"spatial": torch.randn(1, 8, 64, 4096), "motion": torch.randn(1, 2, 2304)}
     prompts = questions()
     together = collate([packer.pack(layout, prompts, learn=True)], pad_id=packer.pad_id)

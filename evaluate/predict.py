@@ -19,7 +19,7 @@ from ..dataset.videos import Dataset, Video
 from ..errors import FineVQError
 from ..train.model import FineVQ
 from ..train.packing import Layout, Packer, collate
-from ..train.prompts import Prompt, prompts_for
+from ..train.prompts import ProfileName, Prompt, prompts_for
 
 KEY = ["video", "task", "item", "question"]
 PREDICTED = ["prediction", "prediction_text"]
@@ -84,7 +84,10 @@ class Predictor:
 
 
 def expected(
-    dataset: Dataset, videos: Iterable[Video], questions: Mapping[str, list[Question]]
+    dataset: Dataset,
+    videos: Iterable[Video],
+    questions: Mapping[str, list[Question]],
+    profile: ProfileName = "finevq",
 ) -> pd.DataFrame:
     """One row for each prompt of each video with its label, columns KEY and LABELLED."""
     rows = [
@@ -94,7 +97,7 @@ def expected(
             "label_text": prompt.answer,
         }
         for video in videos
-        for prompt in prompts_for(dataset, video, questions.get(video.id, []))
+        for prompt in prompts_for(dataset, video, questions.get(video.id, []), profile)
     ]
     return _typed(pd.DataFrame(rows, columns=KEY + LABELLED))
 
@@ -106,12 +109,13 @@ def predict(
     questions: Mapping[str, list[Question]],
     read: Callable[[str], tuple[np.ndarray, np.ndarray]],
     progress: Callable[[int, int], None],
+    profile: ProfileName = "finevq",
 ) -> pd.DataFrame:
     """Answer the prompts of videos: columns KEY and PREDICTED, scores on the dataset's scale."""
     rows = []
     for done, video in enumerate(videos):
         progress(done, len(videos))
-        prompts = prompts_for(dataset, video, questions.get(video.id, []))
+        prompts = prompts_for(dataset, video, questions.get(video.id, []), profile)
         for answer in predictor.answer(*read(video.id), prompts):
             score = dataset.mos(answer.score) if answer.prompt.task == "score" else None
             rows.append(

@@ -14,6 +14,7 @@ from ..dataset.videos import Dataset, Video
 from ..errors import DatasetError
 from ..extract.encoder import pick_device
 from ..train.checkpoint import digest, load_checkpoint, read_info
+from ..train.prompts import ProfileName
 from ..train.reading import in_store
 from .metrics import measure
 from .predict import (
@@ -74,17 +75,17 @@ def evaluate(
     settings.out.mkdir(parents=True, exist_ok=True)
     made_by = {"checkpoint": digest(checkpoint), "features": store.layout.identity.digest}
     questions = load_questions(dataset)
-    wanted = expected(dataset, usable, questions)
+    wanted = expected(dataset, usable, questions, info.profile)
     path = settings.out / "predictions.parquet"
     predictions = read_predictions(path, made_by)
     missing = _unpredicted(wanted, predictions, usable)
     if missing:
         model, packer, _ = load_checkpoint(checkpoint)
         predictor = Predictor(model, packer, pick_device(device, "train.device"))
-        new = predict(predictor, dataset, missing, questions, store.read, progress)
+        new = predict(predictor, dataset, missing, questions, store.read, progress, info.profile)
         again = predictions["video"].isin([video.id for video in missing])
         predictions = pd.concat([predictions[~again], new], ignore_index=True)
-    everything = _with_labels(predictions, dataset, questions)
+    everything = _with_labels(predictions, dataset, questions, info.profile)
     write_predictions(path, everything, made_by)
 
     measured = everything.merge(wanted[KEY], on=KEY)
@@ -124,9 +125,12 @@ def _unpredicted(
 
 
 def _with_labels(
-    predictions: pd.DataFrame, dataset: Dataset, questions: Mapping[str, list[Question]]
+    predictions: pd.DataFrame,
+    dataset: Dataset,
+    questions: Mapping[str, list[Question]],
+    profile: ProfileName,
 ) -> pd.DataFrame:
     """Predictions beside today's labels: a label may have changed since the model ran."""
     predicted = set(predictions["video"])
     videos = [video for video in dataset if video.id in predicted]
-    return predictions.merge(expected(dataset, videos, questions), on=KEY, how="left")
+    return predictions.merge(expected(dataset, videos, questions, profile), on=KEY, how="left")

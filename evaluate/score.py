@@ -59,7 +59,7 @@ def score(videos: Sequence[str], checkpoint: Path) -> Iterator[ScoreCard]:
             f"{'; '.join(lines[:3])}"
         )
     predictor = Predictor(model, packer, encoder.device)
-    prompts = [rating(dimension) for dimension in DIMENSIONS]
+    prompts = [rating(dimension, profile=info.profile) for dimension in DIMENSIONS]
     low, high = info.mos_range
     with DecodePool(encoder.sampling, settings.decode) as pool:
         for name, outcome in zip(videos, pool.decode_all(videos), strict=True):

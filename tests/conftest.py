@@ -136,10 +136,12 @@ def make_store(tmp_path: Path) -> MakeStore:
 @pytest.fixture(scope="session")
 def made_info() -> "CheckpointInfo":
     """What the checkpoint.json of a model of the made features says."""
+    from finevq.train.base import load_base
     from finevq.train.checkpoint import CheckpointInfo
 
     return CheckpointInfo(
         base="embedded",
+        base_hash=load_base("embedded", "float32").hash,
         lora={"rank": 4, "alpha": 8, "dropout": 0.05},
         features=Identity(IDENTITY).content,
         shapes=SHAPES,

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -25,14 +25,13 @@ from torch import nn
 from ..cache.identity import Identity
 from ..cache.store import FeatureStore
 from ..errors import CheckpointError, IdentityMismatch
-from .embedded import embedded_language_model, embedded_tokenizer
+from .base import Base, load_base
 from .model import FineVQ
 from .packing import Packer
-from .prompts import PROMPTS_VERSION
-from .settings import LoraSettings
+from .prompts import PROMPTS_VERSION, ProfileName
+from .settings import LoraSettings, Precision
 
-FORMAT = 1
-EMBEDDED = "embedded"
+FORMAT = 2
 
 # Every linear layer of a Llama block (paper, section 4.3, on the language model).
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -43,7 +42,8 @@ class CheckpointInfo:
     """The content of checkpoint.json.
 
     Attributes:
-        base: the language model, as `train.base` names it.
+        base: the base model, as `train.base` names it.
+        base_hash: of its language model's weights, see `finevq.train.base.hash_of`.
         lora: rank, alpha and dropout of the adapter.
         features: content of the identity of the features it was trained on.
         shapes: of one video's features, {"spatial": (F, T, D), "motion": (C, M)}.
@@ -52,11 +52,15 @@ class CheckpointInfo:
         extract: the `[extract]` settings that make such features of a video file.
         score_weight: of the L1 loss.
         run: what the run that made it was given, see `finevq.train.fit`.
+        precision: dtype of the frozen language model.
+        profile: wording of the ratings.
+        final_relu: whether a ReLU ends the score head.
         prompts: version of the prompts.
         format: version of this layout.
     """
 
     base: str
+    base_hash: str
     lora: dict[str, Any]
     features: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
@@ -65,6 +69,9 @@ class CheckpointInfo:
     extract: dict[str, Any]
     score_weight: float
     run: dict[str, Any]
+    precision: Precision = "float32"
+    profile: ProfileName = "finevq"
+    final_relu: bool = False
     prompts: int = PROMPTS_VERSION
     format: int = FORMAT
 
@@ -87,28 +94,21 @@ class CheckpointInfo:
             )
 
 
-def build_model(info: CheckpointInfo) -> tuple[FineVQ, Packer]:
+def build_model(info: CheckpointInfo, base: Base) -> tuple[FineVQ, Packer]:
     """The model with fresh projectors, adapter and score head, and its packer.
 
+    The adapter is put into the base's language model, which serves one model alone.
+
     Raises:
-        CheckpointError: a base model that this version does not have.
+        CheckpointError: the base model's tokenizer does not have the tokens of an InternVL.
     """
-    if info.base != EMBEDDED:
-        raise CheckpointError(f'train.base = "{info.base}": this version has only "{EMBEDDED}"')
-    packer = Packer(embedded_tokenizer())
-    base = embedded_language_model(len(packer.tokenizer))
+    limit = int(base.language_model.config.max_position_embeddings)
+    packer = Packer(base.tokenizer, base.chat, limit)
     lora = LoraSettings(**info.lora)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=LORA_TARGETS,
-        task_type="CAUSAL_LM",
-    )
     with warnings.catch_warnings():
         # peft 0.21 reads an attribute that transformers 5.23 has renamed and still serves.
         warnings.simplefilter("ignore", FutureWarning)
-        language_model = get_peft_model(base, config)
+        language_model = get_peft_model(base.language_model, lora_config(lora))
     assert isinstance(language_model, PeftModel)
     model = FineVQ(
         language_model,
@@ -116,8 +116,20 @@ def build_model(info: CheckpointInfo) -> tuple[FineVQ, Packer]:
         motion_width=info.shapes["motion"][-1],
         image_id=packer.image_id,
         score_weight=info.score_weight,
+        final_relu=info.final_relu,
     )
     return model, packer
+
+
+def lora_config(lora: LoraSettings) -> LoraConfig:
+    """PEFT's configuration of the adapter."""
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=LORA_TARGETS,
+        task_type="CAUSAL_LM",
+    )
 
 
 def _projectors(model: FineVQ) -> nn.ModuleDict:
@@ -176,6 +188,11 @@ def _tensors(file: Path) -> dict[str, torch.Tensor]:
 def save_checkpoint(model: FineVQ, info: CheckpointInfo, folder: Path) -> None:
     """Write a whole checkpoint."""
     save_weights(model, folder)
+    write_info(info, folder)
+
+
+def write_info(info: CheckpointInfo, folder: Path) -> None:
+    """Write checkpoint.json, which makes a folder with weights a checkpoint."""
     part = folder / "checkpoint.json.part"
     part.write_text(json.dumps(asdict(info), indent=2), "utf-8")
     os.replace(part, folder / "checkpoint.json")
@@ -189,30 +206,39 @@ def read_info(folder: Path) -> CheckpointInfo:
     """
     file = folder / "checkpoint.json"
     try:
-        info = TypeAdapter(CheckpointInfo).validate_json(file.read_text("utf-8"))
+        text = file.read_text("utf-8")
+        content = json.loads(text)
+        versions = content.get("format"), content.get("prompts")
+        if isinstance(versions[0], int) and versions != (FORMAT, PROMPTS_VERSION):
+            raise CheckpointError(
+                f"{file}: format {versions[0]} with prompts {versions[1]}; this version reads "
+                f"format {FORMAT} with prompts {PROMPTS_VERSION}: train again"
+            )
+        return TypeAdapter(CheckpointInfo).validate_json(text)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{folder}: no checkpoint there; make one with `finevq train` or `finevq demo`, or "
             "name another with --checkpoint"
         ) from error
-    except (ValidationError, UnicodeDecodeError) as error:
+    except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{file}: damaged, not the content of a checkpoint") from error
-    if (info.format, info.prompts) != (FORMAT, PROMPTS_VERSION):
-        raise CheckpointError(
-            f"{file}: format {info.format} with prompts {info.prompts}; this version reads format "
-            f"{FORMAT} with prompts {PROMPTS_VERSION}: train again"
-        )
-    return info
 
 
 def load_checkpoint(folder: Path) -> tuple[FineVQ, Packer, CheckpointInfo]:
     """A trained model in evaluation mode, its packer, and what checkpoint.json says.
 
     Raises:
-        CheckpointError: as `read_info` and `load_weights`.
+        CheckpointError: as `read_info`, `load_base` and `load_weights`, and if the base model is
+            not the one that it was trained on.
     """
     info = read_info(folder)
-    model, packer = build_model(info)
+    base = load_base(info.base, info.precision)
+    if base.hash != info.base_hash:
+        raise CheckpointError(
+            f"{folder}: was trained on another base model than the one at {info.base} (SHA-256 "
+            f"{info.base_hash[:12]}, not {base.hash[:12]}); put the first back, or train again"
+        )
+    model, packer = build_model(info, base)
     load_weights(model, folder)
     return model.eval(), packer, info
 

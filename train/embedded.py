@@ -4,6 +4,8 @@ Its weights are drawn, not trained: it reads no language, but is a fixed mixing 
 class that LoRA can bend to the task. It makes stage two run, and learn, without a download.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,7 +15,19 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ..dataset.questions import LEVELS
 from ..dataset.videos import DIMENSIONS
-from . import prompts
+from .prompts import (
+    IMAGE,
+    IMAGE_END,
+    IMAGE_START,
+    INTERNVL2,
+    TURN_END,
+    TURN_START,
+    Chat,
+    rating,
+)
+
+BEGIN, PAD = "<s>", "</s>"
+SPECIAL = (BEGIN, PAD, TURN_START, TURN_END, IMAGE_START, IMAGE_END, IMAGE)
 
 HIDDEN, LAYERS, HEADS, INNER = 128, 2, 8, 256
 SEED = 20250411
@@ -43,6 +57,11 @@ QUESTIONS = (
 """Wording of the questions in the official files, for the vocabulary; any other text works too."""
 
 
+def embedded_chat() -> Chat:
+    """The template of InternVL2."""
+    return replace(INTERNVL2, begin=BEGIN)
+
+
 def embedded_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE whose merges come from the prompts; it can encode any text."""
     tokenizer = Tokenizer(models.BPE())
@@ -52,25 +71,24 @@ def embedded_tokenizer() -> PreTrainedTokenizerFast:
         vocab_size=2000,
         min_frequency=1,
         show_progress=False,
-        special_tokens=list(prompts.SPECIAL),
+        special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(_texts(), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token=prompts.BEGIN,
-        eos_token=prompts.TURN_END,
-        pad_token=prompts.PAD,
-        additional_special_tokens=[
-            t for t in prompts.SPECIAL if t not in (prompts.BEGIN, prompts.PAD, prompts.TURN_END)
-        ],
+        bos_token=BEGIN,
+        eos_token=TURN_END,
+        pad_token=PAD,
+        additional_special_tokens=[t for t in SPECIAL if t not in (BEGIN, PAD, TURN_END)],
     )
 
 
 def _texts() -> list[str]:
-    ratings = [prompts.rating(dimension) for dimension in DIMENSIONS]
-    texts = [prompts.prefix(8, 1, 1), *QUESTIONS, "Yes No A B C D E F G H"]
-    texts += [prompts.question(prompt) for prompt in ratings]
+    ratings = [rating(dimension) for dimension in DIMENSIONS]
+    chat = embedded_chat()
+    texts = [chat.prefix(8, 1, 1), *QUESTIONS, "Yes No A B C D E F G H"]
+    texts += [chat.question(prompt) for prompt in ratings]
     texts += [prompt.reply(option) for prompt in ratings for option in LEVELS]
     return texts
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from torch import Tensor
 from transformers import (
     EvalPrediction,
     PrinterCallback,
@@ -33,6 +34,7 @@ from ..dataset.questions import Question, load_questions
 from ..dataset.splits import Part, load_split
 from ..dataset.videos import DIMENSIONS, Dataset, Video
 from ..errors import CheckpointError, DatasetError
+from .base import load_base
 from .checkpoint import (
     CheckpointInfo,
     build_model,
@@ -76,7 +78,7 @@ def train(
         progress: told of every step.
 
     Raises:
-        CheckpointError: `train.out` holds another run.
+        CheckpointError: `train.out` holds another run, or the base model cannot be used.
         DatasetError: the train part is empty or has no labels.
         StoreError: features are missing.
     """
@@ -85,9 +87,18 @@ def train(
     run = _run_content(parts, questions, store, settings)
     if _finished(settings.out, run):
         return read_info(settings.out)
+    usable = {part: _usable(store, parts[part], part) for part in ("train", "val")}
+    if not any(video.labels for video in usable["train"]):
+        raise DatasetError(
+            f"the part train of split {dataset.settings.split} has no labelled video with features"
+        )
     set_seed(settings.seed)
+    base = load_base(settings.base, settings.precision)
+    run["base"] = base.hash
+    _finished(settings.out, run)  # a run that was stopped goes on with the same base model only
     info = CheckpointInfo(
         base=settings.base,
+        base_hash=base.hash,
         lora=settings.lora.model_dump(),
         features=store.layout.identity.content,
         shapes={name: tuple(shape) for name, shape in store.layout.shapes.items()},
@@ -96,18 +107,14 @@ def train(
         extract=dict(extraction),
         score_weight=settings.score_weight,
         run=run,
+        precision=settings.precision,
     )
-    model, packer = build_model(info)
+    model, packer = build_model(info, base)
     samples = {
-        part: Samples(store, dataset, _usable(store, parts[part], part), questions, packer)
-        for part in ("train", "val")
+        part: Samples(store, dataset, videos, questions, packer) for part, videos in usable.items()
     }
-    if not any(video.labels for video in samples["train"].videos):
-        raise DatasetError(
-            f"the part train of split {dataset.settings.split} has no labelled video with features"
-        )
     _claim(settings.out, run)
-    initialise(model, samples["train"])
+    initialise(model, samples["train"], base.projector)
     trainer = FineVQTrainer(
         model=model,
         args=_arguments(settings, validate=len(samples["val"]) > 0),
@@ -126,8 +133,15 @@ def train(
     return info
 
 
-def initialise(model: FineVQ, samples: Samples) -> None:
-    """Fit the new projectors' initial weights to the features of the training part."""
+def initialise(model: FineVQ, samples: Samples, published: Mapping[str, Tensor] | None) -> None:
+    """Fit the new projectors' initial weights to the features of the training part.
+
+    Args:
+        model: with fresh projectors.
+        samples: of the training part.
+        published: state that the spatial projector starts from instead, if the base model comes
+            with one for features of this width.
+    """
     embedding = model.language_model.get_input_embeddings().weight
     rms = float(embedding.detach().float().pow(2).mean().sqrt())
     spatial, motion = [], []
@@ -137,7 +151,10 @@ def initialise(model: FineVQ, samples: Samples) -> None:
         tokens = frames.flatten(0, 1)
         spatial.append(tokens[:: max(1, len(tokens) // INITIALISE_TOKENS)].float())
         motion.append(clips.float())
-    initialise_projector(model.spatial_projector, torch.stack(spatial), rms=rms)
+    if published is not None and published["0.weight"].shape[-1] == spatial[0].shape[-1]:
+        model.spatial_projector.load_state_dict(published)
+    else:
+        initialise_projector(model.spatial_projector, torch.stack(spatial), rms=rms)
     initialise_projector(model.motion_projector, torch.stack(motion), rms=rms)
 
 

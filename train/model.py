@@ -27,12 +27,16 @@ def projector(width: int, hidden: int) -> nn.Sequential:
     )
 
 
-def score_head(hidden: int) -> nn.Sequential:
+def score_head(hidden: int, final_relu: bool = False) -> nn.Sequential:
     """An MLP from a hidden state to a score, whose widths fall by 4 from layer to layer.
 
-    For a hidden width of 4096 that is 4096-1024-256-64-16-1, as in the official model; no ReLU
-    follows the last layer, where it would kill the gradient of every score below zero. A narrow
+    For a hidden width of 4096 that is 4096-1024-256-64-16-1, as in the official model. A narrow
     model gets a first layer of 256 all the same: one head reads all six dimensions.
+
+    Args:
+        hidden: width of the hidden state.
+        final_relu: put a ReLU behind the last layer too, as the official model does; it kills the
+            gradient of every score below zero.
     """
     widths = [max(hidden // 4, 256)]
     while widths[-1] > 16:
@@ -42,7 +46,8 @@ def score_head(hidden: int) -> nn.Sequential:
         layers += [nn.Linear(width_in, width_out), nn.ReLU()]
     last = nn.Linear(widths[-1], 1)
     nn.init.constant_(last.bias, 0.5)  # start in the middle of the scale
-    return nn.Sequential(*layers, last)
+    layers += [last, nn.ReLU()] if final_relu else [last]
+    return nn.Sequential(*layers)
 
 
 @dataclass
@@ -52,7 +57,7 @@ class Output(ModelOutput):
     Attributes:
         loss: language_loss + score_weight * score_loss (paper, equation 8); None without labels.
         scores: (B, Q), float32, the score head at each decision.
-        decisions: (B, Q, H), hidden states there.
+        decisions: (B, Q, H), hidden states there, in the language model's dtype.
         language_loss: mean cross entropy of the answers' tokens (equation 6).
         score_loss: mean L1 of the scores that have a target (equation 7).
     """
@@ -75,13 +80,14 @@ class FineVQ(nn.Module):
         motion_width: int,
         image_id: int,
         score_weight: float = 1.0,
+        final_relu: bool = False,
     ) -> None:
         super().__init__()
         hidden = int(language_model.config.hidden_size)
         self.language_model = language_model
         self.spatial_projector = projector(spatial_width, hidden)
         self.motion_projector = projector(motion_width, hidden)
-        self.score_head = score_head(hidden)
+        self.score_head = score_head(hidden, final_relu)
         self.image_id = image_id
         self.score_weight = score_weight
 
@@ -111,7 +117,7 @@ class FineVQ(nn.Module):
         hidden = self._hidden(spatial, motion, input_ids, positions, segments)
         rows = torch.arange(len(hidden), device=hidden.device)[:, None]
         chosen = hidden[rows, decisions.clamp(min=0)]  # (B, Q, H)
-        scores = self.score_head(chosen).squeeze(-1).float()
+        scores = self.score_head(chosen.to(self._dtype)).squeeze(-1).float()
         if labels is None or targets is None:
             return Output(scores=scores, decisions=chosen)
         language = self._language_loss(hidden, labels)
@@ -131,6 +137,11 @@ class FineVQ(nn.Module):
         logits: Tensor = self.language_model.get_output_embeddings()(hidden)
         return logits.float()
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Of projectors and score head; the frozen language model may be of a shorter one."""
+        return next(self.score_head.parameters()).dtype
+
     def _hidden(
         self,
         spatial: Tensor,
@@ -140,9 +151,8 @@ class FineVQ(nn.Module):
         segments: Tensor,
     ) -> Tensor:
         embedded = self.language_model.get_input_embeddings()(input_ids)  # (B, L, H)
-        dtype = next(self.score_head.parameters()).dtype
-        frames = self.spatial_projector(spatial.to(dtype).flatten(1, 2))  # (B, F * T, H)
-        clips = self.motion_projector(motion.to(dtype))  # (B, C, H)
+        frames = self.spatial_projector(spatial.to(self._dtype).flatten(1, 2))  # (B, F * T, H)
+        clips = self.motion_projector(motion.to(self._dtype))  # (B, C, H)
         visual = torch.cat([frames, clips], dim=1).to(embedded.dtype)
         places = (input_ids == self.image_id)[..., None].expand_as(embedded)
         embedded = embedded.masked_scatter(places, visual)

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from ..errors import CheckpointError
-from . import prompts as text
-from .prompts import Prompt
+from .prompts import IMAGE, SPECIAL, TURN_END, Chat, Prompt
+from .tokenizer import Tokenizer
 
 PREFIX, PADDING = 0, -1
 """Segment numbers; the questions are numbered from 1."""
@@ -63,10 +62,24 @@ class Packed:
 class Packer:
     """Makes packed sequences with one tokenizer."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: Tokenizer, chat: Chat, max_positions: int) -> None:
+        """Take a base model's tokenizer, chat template and the longest sequence it can read.
+
+        Raises:
+            CheckpointError: the tokenizer lacks a token of the template.
+        """
         self.tokenizer = tokenizer
-        ids = dict(zip(text.SPECIAL, self.encode("".join(text.SPECIAL)), strict=True))
-        self.image_id, self.pad_id = ids[text.IMAGE], ids[text.PAD]
+        self.chat = chat
+        self.max_positions = max_positions
+        ids = {token: self.encode(token) for token in SPECIAL}
+        for token, found in ids.items():
+            if len(found) != 1:
+                raise CheckpointError(
+                    f"the base model's tokenizer has no token {token}; a base model must be an "
+                    "InternVL"
+                )
+        self.image_id = ids[IMAGE][0]
+        self.pad_id = ids[TURN_END][0]  # any will do: nothing sees padding
         self._prefixes: dict[Layout, list[int]] = {}
 
     def encode(self, string: str) -> list[int]:
@@ -76,7 +89,7 @@ class Packer:
     def prefix(self, layout: Layout) -> list[int]:
         """Token ids of the shared prefix."""
         if layout not in self._prefixes:
-            string = text.prefix(layout.frames, layout.tokens, layout.clips)
+            string = self.chat.prefix(layout.frames, layout.tokens, layout.clips)
             self._prefixes[layout] = self.encode(string)
         return self._prefixes[layout]
 
@@ -103,13 +116,16 @@ class Packer:
             prompts: in the order in which they are laid out.
             learn: True lays out the right answers, where they are known, and labels them; False
                 ends every question where its choice is made.
+
+        Raises:
+            CheckpointError: the sequence is longer than the base model can read.
         """
         ids = list(self.prefix(layout))
         start = len(ids)
         positions, segments = list(range(start)), [PREFIX] * start
         labels, decisions = [IGNORE] * start, []
         for number, prompt in enumerate(prompts, start=1):
-            asked = self.encode(text.question(prompt))
+            asked = self.encode(self.chat.question(prompt))
             stem = self.encode(prompt.stem)
             told = learn and prompt.answer is not None
             answer = self._answer(prompt, stem) if told else stem
@@ -118,6 +134,12 @@ class Packer:
             labels += [IGNORE] * len(asked) + (answer if told else [IGNORE] * len(answer))
             positions += range(start, start + len(asked) + len(answer))
             segments += [number] * (len(asked) + len(answer))
+        if max(positions) >= self.max_positions:
+            raise CheckpointError(
+                f"{layout.frames} frames of {layout.tokens} tokens and a question make a sequence "
+                f"of {max(positions) + 1} tokens; the base model reads {self.max_positions}: "
+                "extract fewer frames"
+            )
         targets = [float("nan") if p.target is None else p.target for p in prompts]
         return Packed(
             input_ids=torch.tensor(ids),
@@ -130,7 +152,7 @@ class Packer:
 
     def _answer(self, prompt: Prompt, stem: list[int]) -> list[int]:
         assert prompt.answer is not None
-        answer = self.encode(prompt.reply(prompt.answer) + text.TURN_END)
+        answer = self.encode(prompt.reply(prompt.answer) + TURN_END)
         if answer[: len(stem)] != stem:
             raise CheckpointError(
                 f"the tokenizer splits {prompt.stem!r} in another way when an answer follows it"

@@ -1,12 +1,13 @@
 """What the language model reads: one visual prefix a video, then its questions.
 
-The wording and the chat template are those of the official FineVQ and InternVL2 (`internlm2-chat`),
-in which the video comes first and the question last. That order is what lets all questions of a
+The chat templates are those of the published InternVL models, the order that of the official
+FineVQ: the video comes first and the question last. That order is what lets all questions of a
 video share one prefix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ..dataset.questions import LEVELS, Question, level
 from ..dataset.videos import DIMENSIONS, Dataset, Video
@@ -16,15 +17,8 @@ PROMPTS_VERSION = 1
 
 IMAGE, IMAGE_START, IMAGE_END = "<IMG_CONTEXT>", "<img>", "</img>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
-BEGIN, PAD = "<s>", "</s>"
-SPECIAL = (BEGIN, PAD, TURN_START, TURN_END, IMAGE_START, IMAGE_END, IMAGE)
-
-# "You are the multimodal model InternVL of Shanghai AI Laboratory and SenseTime, a helpful and
-# harmless assistant": the system message that InternVL2 was trained with.
-SYSTEM = (
-    "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, "  # noqa: RUF001
-    "是一个有用无害的人工智能助手。"
-)
+SPECIAL = (TURN_START, TURN_END, IMAGE_START, IMAGE_END, IMAGE)
+"""What the tokenizer of any base model must read as one token each."""
 
 
 @dataclass(frozen=True)
@@ -57,49 +51,119 @@ class Prompt:
         return f"{self.stem} {option}." if self.stem else option
 
 
-def rating(dimension: str, target: float | None = None) -> Prompt:
+@dataclass(frozen=True)
+class Chat:
+    """The template in which a base model learned to talk.
+
+    Attributes:
+        system: the system message.
+        between: what stands between two turns.
+        begin: what the base model's tokenizer puts in front of every text, such as "<s>".
+    """
+
+    system: str
+    between: str = ""
+    begin: str = ""
+
+    def prefix(self, frames: int, tokens: int, clips: int) -> str:
+        """The shared part: system message, frames and motion, up to where the question starts.
+
+        Args:
+            frames: spatial frames.
+            tokens: image tokens a frame.
+            clips: motion tokens, one a clip.
+        """
+        pictures = "".join(
+            f"Frame{number}: {IMAGE_START}{IMAGE * tokens}{IMAGE_END}\n"
+            for number in range(1, frames + 1)
+        )
+        motion = f"Motion Feature: {IMAGE_START}{IMAGE * clips}{IMAGE_END}"
+        system = f"{self.begin}{TURN_START}system\n{self.system}{TURN_END}{self.between}"
+        return f"{system}{TURN_START}user\n{pictures}{motion}"
+
+    def question(self, prompt: Prompt) -> str:
+        """The part that follows the prefix, up to where the answer starts."""
+        return f"{prompt.text}{TURN_END}{self.between}{TURN_START}assistant\n"
+
+
+# "You are the multimodal model InternVL of Shanghai AI Laboratory and SenseTime, a helpful and
+# harmless assistant": InternVL2 was trained with it.
+INTERNVL2 = Chat(
+    "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, "  # noqa: RUF001
+    "是一个有用无害的人工智能助手。"
+)
+
+# "You are InternVL, a multimodal large language model of Shanghai AI Laboratory, Tsinghua
+# University and partners": InternVL2.5, 3 and 3.5.
+INTERNVL2_5 = Chat(
+    "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的"  # noqa: RUF001
+    "多模态大语言模型。",
+    between="\n",
+)
+
+CHATS: Mapping[str, Chat] = {
+    "internlm2-chat": INTERNVL2,
+    "Hermes-2": INTERNVL2,  # the same text, for bases that are not InternLM2
+    "internvl2_5": INTERNVL2_5,
+}
+"""By the `template` of a published config.json."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The wording of the ratings.
+
+    Attributes:
+        tag: what stands in front of every question.
+        overall: the stem of the overall rating's answer.
+        other: the stem of the others, with the dimension as `{}` where it is named.
+    """
+
+    tag: str
+    overall: str
+    other: str
+
+
+ProfileName = Literal["finevq", "official"]
+
+PROFILES: Mapping[ProfileName, Profile] = {
+    # The dimension comes last but one, next to where the score is read.
+    "finevq": Profile("", "Its quality overall is", "Its quality in {} is"),
+    # The data files of the published models have the tag as plain text in the question.
+    "official": Profile(
+        "<|video|> ", "The overall quality of the video is", "The quality of this video is"
+    ),
+}
+
+
+def rating(dimension: str, target: float | None = None, profile: ProfileName = "finevq") -> Prompt:
     """The prompt that asks for the level and the score of one dimension."""
+    wording = PROFILES[profile]
     text = f"Considering the {dimension} dimension, how would you rate the quality of this video?"
     if dimension == "overall":
         text = "How would you rate the overall quality of this video?"
     return Prompt(
         task="score",
         item=dimension,
-        text=text,
-        # The dimension comes last but one, next to where the score is read.
-        stem=f"Its quality {'' if dimension == 'overall' else 'in '}{dimension} is",
+        text=wording.tag + text,
+        stem=wording.overall if dimension == "overall" else wording.other.format(dimension),
         options=LEVELS,
         answer=None if target is None else level(target),
         target=target,
     )
 
 
-def prompts_for(dataset: Dataset, video: Video, questions: Sequence[Question]) -> list[Prompt]:
+def prompts_for(
+    dataset: Dataset,
+    video: Video,
+    questions: Sequence[Question],
+    profile: ProfileName = "finevq",
+) -> list[Prompt]:
     """All prompts of a video: six ratings, with targets where it has labels, and its questions."""
     ratings = [
-        rating(d, dataset.unit(video.labels[d]) if d in video.labels else None) for d in DIMENSIONS
+        rating(d, dataset.unit(video.labels[d]) if d in video.labels else None, profile)
+        for d in DIMENSIONS
     ]
-    asked = [Prompt("question", q.kind, q.text, "", q.options, q.answer) for q in questions]
+    tag = PROFILES[profile].tag
+    asked = [Prompt("question", q.kind, tag + q.text, "", q.options, q.answer) for q in questions]
     return ratings + asked
-
-
-def prefix(frames: int, tokens: int, clips: int) -> str:
-    """The shared part: system message, frames and motion, up to where the question starts.
-
-    Args:
-        frames: spatial frames.
-        tokens: image tokens a frame.
-        clips: motion tokens, one a clip.
-    """
-    pictures = "".join(
-        f"Frame{number}: {IMAGE_START}{IMAGE * tokens}{IMAGE_END}\n"
-        for number in range(1, frames + 1)
-    )
-    motion = f"Motion Feature: {IMAGE_START}{IMAGE * clips}{IMAGE_END}"
-    system = f"{BEGIN}{TURN_START}system\n{SYSTEM}{TURN_END}"
-    return f"{system}{TURN_START}user\n{pictures}{motion}"
-
-
-def question(prompt: Prompt) -> str:
-    """The part that follows the prefix, up to where the answer starts."""
-    return f"{prompt.text}{TURN_END}{TURN_START}assistant\n"

@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+Precision = Literal["float32", "bfloat16"]
+
 
 class LoraSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     """The low-rank adapters on the language model (paper, equation 5)."""
@@ -20,7 +22,7 @@ class TrainSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     base: str = Field(min_length=1)
     out: Path
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     epochs: float = Field(gt=0)
     videos_per_batch: int = Field(ge=1)
     learning_rate: float = Field(gt=0)

@@ -19,6 +19,7 @@ from finevq.evaluate.predict import (
     read_predictions,
     write_predictions,
 )
+from finevq.train.base import load_base
 from finevq.train.checkpoint import build_model
 from finevq.train.packing import Layout
 from finevq.train.prompts import prompts_for, rating
@@ -29,7 +30,8 @@ MADE_BY = {"checkpoint": "c" * 64, "features": "f" * 64}
 @pytest.fixture(scope="module")
 def predictor(made_info) -> Predictor:
     torch.manual_seed(0)
-    return Predictor(*build_model(made_info), torch.device("cpu"))
+    base = load_base(made_info.base, made_info.precision)
+    return Predictor(*build_model(made_info, base), torch.device("cpu"))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from finevq.evaluate import run
 from finevq.evaluate.metrics import COLUMNS
 from finevq.evaluate.run import evaluate
 from finevq.evaluate.settings import EvaluateSettings
+from finevq.train.base import load_base
 from finevq.train.checkpoint import build_model, save_checkpoint
 
 PARTS = {"train": 2, "val": 3, "test": 5}
@@ -29,7 +30,8 @@ def checkpoints(made_info, tmp_path_factory) -> list[Path]:
     folders = [tmp_path_factory.mktemp("checkpoint") for _ in range(2)]
     for seed, folder in enumerate(folders):
         torch.manual_seed(seed)
-        save_checkpoint(build_model(made_info)[0], made_info, folder)
+        model, _ = build_model(made_info, load_base(made_info.base, made_info.precision))
+        save_checkpoint(model, made_info, folder)
     return folders
 
 

@@ -19,6 +19,7 @@ from finevq.evaluate.predict import Predictor, predict
 from finevq.evaluate.score import ScoreCard, score
 from finevq.extract.encoder import Encoder
 from finevq.extract.run import Extractor
+from finevq.train.base import load_base
 from finevq.train.checkpoint import CheckpointInfo, build_model, load_checkpoint, save_checkpoint
 
 SMALL = ("spatial.frames=2", "motion.clips=1", "motion.size=32", "device=cpu")
@@ -48,8 +49,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "broken.mp4").write_bytes(b"not a video")
     settings = load_config(None, [f"extract.{change}" for change in SMALL])[0].extract
     encoder = Encoder(settings)
+    base = load_base("embedded", "float32")
     info = CheckpointInfo(
         base="embedded",
+        base_hash=base.hash,
         lora={"rank": 4, "alpha": 8, "dropout": 0.0},
         features=encoder.identity.content,
         shapes=encoder.shapes,
@@ -60,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run={},
     )
     torch.manual_seed(0)
-    save_checkpoint(build_model(info)[0], info, folder / "checkpoint")
+    save_checkpoint(build_model(info, base)[0], info, folder / "checkpoint")
     return folder
 
 

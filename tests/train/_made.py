@@ -7,6 +7,7 @@ from torch import Tensor
 
 from finevq.dataset.questions import LEVELS
 from finevq.dataset.videos import DIMENSIONS
+from finevq.train.base import load_base
 from finevq.train.checkpoint import CheckpointInfo, build_model
 from finevq.train.model import FineVQ
 from finevq.train.packing import Layout, Packed, Packer, collate
@@ -28,7 +29,7 @@ assert len({p.answer for p in RATINGS}) == len(LEVELS)
 def model_of(info: CheckpointInfo, seed: int = 0) -> tuple[FineVQ, Packer]:
     """A model in evaluation mode; LoRA's second matrices are not left at zero."""
     torch.manual_seed(seed)
-    model, packer = build_model(info)
+    model, packer = build_model(info, load_base(info.base, info.precision))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "lora_B" in name:

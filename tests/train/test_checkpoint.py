@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from finevq.cache.identity import Identity
 from finevq.errors import CheckpointError, IdentityMismatch
+from finevq.train.base import load_base
 from finevq.train.checkpoint import (
     FORMAT,
     CheckpointInfo,
@@ -59,7 +60,7 @@ def test_loaded_model_gives_the_same_scores(folder: Path, made_info: CheckpointI
     assert info == made_info
     assert not model.training
     assert torch.equal(scores_of(model, packer, PROMPTS), expected)
-    fresh = scores_of(*build_model(made_info), PROMPTS)
+    fresh = scores_of(*build_model(made_info, load_base("embedded", "float32")), PROMPTS)
     assert not torch.allclose(fresh, expected, atol=1e-3)  # else nothing was loaded
 
 
@@ -142,9 +143,32 @@ def test_checkpoint_of_another_version_is_refused(folder: Path, key: str, value:
     assert "train again" in message
 
 
-def test_unknown_base_model_is_refused(made_info: CheckpointInfo) -> None:
-    with pytest.raises(CheckpointError, match=r'train\.base = "llama": this version has only'):
-        build_model(replace(made_info, base="llama"))
+def test_checkpoint_of_the_first_format_is_called_by_its_version(folder: Path) -> None:
+    file = folder / "checkpoint.json"
+    content = json.loads(file.read_text()) | {"format": 1}
+    del content["base_hash"]
+    file.write_text(json.dumps(content))
+    assert "format 1 with prompts" in refused(lambda: load_checkpoint(folder), file)
+
+
+def test_another_base_model_under_the_same_name_is_refused(
+    folder: Path, made_info: CheckpointInfo
+) -> None:
+    save_checkpoint(model_of(made_info)[0], replace(made_info, base_hash="0" * 64), folder)
+    message = refused(lambda: load_checkpoint(folder), folder)
+    assert f"another base model than the one at embedded (SHA-256 {'0' * 12}, not" in message
+
+
+def test_bfloat16_model_keeps_what_trains_in_float32(made_info: CheckpointInfo) -> None:
+    exact = model_of(made_info)
+    model, packer = model_of(replace(made_info, precision="bfloat16"))
+    for name, weight in model.named_parameters():
+        trains = not name.startswith("language_model.") or "lora_" in name
+        assert weight.dtype == (torch.float32 if trains else torch.bfloat16), name
+    scores = scores_of(model, packer, PROMPTS)
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, scores_of(*exact, PROMPTS), rtol=0, atol=0.01)
+    assert not torch.equal(scores, scores_of(*exact, PROMPTS))
 
 
 def test_features_of_another_identity_are_refused_with_the_difference(

@@ -65,8 +65,8 @@ def test_run_trains_what_is_to_be_trained_and_leaves_a_whole_checkpoint(
 ) -> None:
     models = []
 
-    def remembering(info):
-        model, packer = build_model(info)
+    def remembering(info, base):
+        model, packer = build_model(info, base)
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         models.append((model, before))
         return model, packer

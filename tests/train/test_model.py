@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from finevq.train import prompts as text
 from finevq.train.checkpoint import CheckpointInfo
 from finevq.train.model import FineVQ, score_head
 from finevq.train.packing import Packer
-from finevq.train.prompts import Prompt, prefix, rating
+from finevq.train.prompts import TURN_END, Prompt, rating
 
 from ._made import (
     LAYOUT,
@@ -46,18 +45,16 @@ def one_by_one(
     model, packer = made
     model.zero_grad()
     spatial, motion = features_of(len(videos))
-    start = prefix(LAYOUT.frames, LAYOUT.tokens, LAYOUT.clips)
-    answers = [
-        packer.encode(p.reply(p.answer) + text.TURN_END) for v in videos for p in v if p.answer
-    ]
+    start = packer.chat.prefix(LAYOUT.frames, LAYOUT.tokens, LAYOUT.clips)
+    answers = [packer.encode(p.reply(p.answer) + TURN_END) for v in videos for p in v if p.answer]
     tokens = sum(len(answer) for answer in answers)
     targets = sum(p.target is not None for prompts in videos for p in prompts)
     total = 0.0
     for video, prompts in enumerate(videos):
         for prompt in prompts:
-            stem = packer.encode(start + text.question(prompt) + prompt.stem)
-            reply = prompt.reply(prompt.answer) + text.TURN_END if prompt.answer else prompt.stem
-            ids = torch.tensor(packer.encode(start + text.question(prompt) + reply))
+            stem = packer.encode(start + packer.chat.question(prompt) + prompt.stem)
+            reply = prompt.reply(prompt.answer) + TURN_END if prompt.answer else prompt.stem
+            ids = torch.tensor(packer.encode(start + packer.chat.question(prompt) + reply))
             embedded = model.language_model.get_input_embeddings()(ids)
             frames = model.spatial_projector(spatial[video].flatten(0, 1))
             visual = iter(torch.cat([frames, model.motion_projector(motion[video])]))

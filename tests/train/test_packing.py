@@ -6,17 +6,16 @@ import pytest
 import torch
 
 from finevq.errors import CheckpointError
-from finevq.train import prompts as text
-from finevq.train.checkpoint import embedded_tokenizer
+from finevq.train.embedded import embedded_chat, embedded_tokenizer
 from finevq.train.packing import IGNORE, PADDING, Layout, Packer, attention_mask, collate
-from finevq.train.prompts import prefix, rating
+from finevq.train.prompts import TURN_END, Prompt, rating
 
 from ._made import LAYOUT, PROMPTS, QUESTIONS, RATINGS
 
 
 @pytest.fixture(scope="module")
 def packer() -> Packer:
-    return Packer(embedded_tokenizer())
+    return Packer(embedded_tokenizer(), embedded_chat(), 32768)
 
 
 def test_each_token_sees_the_prefix_and_its_own_question_up_to_itself() -> None:
@@ -38,10 +37,10 @@ def test_each_token_sees_the_prefix_and_its_own_question_up_to_itself() -> None:
 
 @pytest.mark.parametrize("learn", [True, False])
 def test_packed_tokens_are_those_of_the_whole_text(packer: Packer, learn: bool) -> None:
-    start = prefix(LAYOUT.frames, LAYOUT.tokens, LAYOUT.clips)
+    start = packer.chat.prefix(LAYOUT.frames, LAYOUT.tokens, LAYOUT.clips)
     for prompt in PROMPTS:
-        told = prompt.reply(prompt.answer or "") + text.TURN_END if learn else prompt.stem
-        whole = packer.encode(start + text.question(prompt) + told)
+        told = prompt.reply(prompt.answer or "") + TURN_END if learn else prompt.stem
+        whole = packer.encode(start + packer.chat.question(prompt) + told)
         assert packer.pack(LAYOUT, [prompt], learn=learn).input_ids.tolist() == whole
 
 
@@ -106,7 +105,7 @@ def test_labels_are_the_whole_answer_and_nothing_else(packer: Packer) -> None:
     for prompt in PROMPTS:
         packed = packer.pack(LAYOUT, [prompt], learn=True)
         learned = packed.labels != IGNORE
-        answer = prompt.reply(prompt.answer or "") + text.TURN_END
+        answer = prompt.reply(prompt.answer or "") + TURN_END
         assert packer.tokenizer.decode(packed.labels[learned]) == answer
         assert torch.equal(packed.labels[learned], packed.input_ids[learned])
 
@@ -115,7 +114,7 @@ def test_prompt_without_answer_is_laid_out_and_not_labelled(packer: Packer) -> N
     unknown = rating("blur")
     packed = packer.pack(LAYOUT, [RATINGS[0], unknown, QUESTIONS[0]], learn=True)
     its = packed.segments == 2
-    asked = packer.encode(text.question(unknown) + unknown.stem)
+    asked = packer.encode(packer.chat.question(unknown) + unknown.stem)
     assert packed.input_ids[its].tolist() == asked
     assert (packed.labels[its] == IGNORE).all()
     assert packed.targets.isnan().tolist() == [False, True, True]
@@ -129,7 +128,7 @@ def test_options_without_a_first_token_of_their_own_are_refused(packer: Packer) 
 
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: prompt.item)
-def test_options_have_different_first_tokens(packer: Packer, prompt: text.Prompt) -> None:
+def test_options_have_different_first_tokens(packer: Packer, prompt: Prompt) -> None:
     assert len(set(packer.option_ids(prompt))) == len(prompt.options)
 
 
