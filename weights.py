@@ -5,11 +5,11 @@ extractor takes 0.6 GB of image encoder and leaves the language model where it i
 with a checkpoint is never run.
 """
 
+import hashlib
 import json
 import pickle
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,12 @@ class Weights:
             CheckpointError: there is no such tensor.
         """
         file, stored = self._where(name)
-        return tuple(self._open(file).get_slice(stored).get_shape())
+        try:
+            return tuple(self._open(file).get_slice(stored).get_shape())
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{self.file(file)}: has no tensor {stored}, which the index says it has"
+            ) from error
 
     def read(self, name: str, shape: tuple[int, ...] | None = None) -> Tensor:
         """Read a tensor in the dtype in which it is stored.
@@ -155,8 +160,10 @@ class Weights:
             except CheckpointError:
                 raise single from None
             weight_map = index.get("weight_map")
-            if not isinstance(weight_map, dict):
-                raise CheckpointError(f"{self.file(INDEX)}: has no weight_map") from None
+            if not isinstance(weight_map, dict) or not all(
+                isinstance(file, str) for file in weight_map.values()
+            ):
+                raise CheckpointError(f"{self.file(INDEX)}: has no weight_map of files") from None
             files: dict[str, list[str]] = {}
             for name, file in weight_map.items():
                 files.setdefault(file, []).append(name)
@@ -195,6 +202,22 @@ def canonical(name: str) -> str:
     return re.sub(r"\.(lora_[AB])\.[^.]+\.weight$", r".\1.weight", name)
 
 
+def tensor_hash(tensors: Mapping[str, Tensor], context: str = "") -> str:
+    """SHA-256, in hex, of tensors by name, shape, dtype and value, whatever their order.
+
+    Args:
+        tensors: on any device.
+        context: what else decides the meaning of the values.
+    """
+    digest = hashlib.sha256(context.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
+        # As bytes: NumPy has no bfloat16.
+        values: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(values)
+    return digest.hexdigest()
+
+
 def read_pth(path: Path) -> dict[str, Tensor]:
     """The tensors of a `.pth` or `.pyth` file, without running what it may carry.
 
@@ -204,19 +227,19 @@ def read_pth(path: Path) -> dict[str, Tensor]:
         CheckpointError: the file is missing, damaged, holds code, or no tensors by name.
     """
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: missing") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: refused, it holds more than tensors (code or foreign objects)"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
+    except Exception as error:  # whatever the bytes of another kind of file lead the reader to
         raise CheckpointError(
             f"{path}: damaged, cut off or not a PyTorch file; copy it again"
         ) from error
     for key in ("model_state", "state_dict"):
-        with suppress(KeyError, TypeError, IndexError):
+        if isinstance(content, Mapping) and key in content:
             content = content[key]
     if not (
         isinstance(content, Mapping)

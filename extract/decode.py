@@ -4,16 +4,18 @@ decord decodes first; PyAV takes the files that decord is known to get wrong, th
 and those it says anything about. Whatever the decoder, a damaged video is an error and never a
 guess: no frame is skipped, concealed or replaced by its neighbour.
 
-Memory holds the sampled frames and a few more, however long the video is. The number of frames is
-known only at the end; where it differs from what the container led to expect, the video is decoded
-a second time with the right one.
+Memory holds the sampled frames and a few more, however long the video is; where every frame is a
+sample, a video that is too long is refused. The number of frames is known only at the end; where it
+differs from what the container led to expect, the video is decoded a second time with the right
+one.
 """
 
 import hashlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -23,26 +25,46 @@ from PIL import Image
 from ..errors import VideoError
 from .probe import Source, probe
 from .readers import DecordDoubt, Picture, decord_defect, decord_pictures, pyav_pictures
-from .sampling import CLIP_FRAMES, clip_windows, segment_middles
+from .sampling import clip_windows, official_middles, official_whole, segment_middles
 
 Pixels = NDArray[np.uint8]
+
+WHOLE_LIMIT = 1024
+"""Frames of the longest video that is kept whole: 34 seconds at 30 frames a second, and 0.6 GB
+decoded at 448 x 448 pixels. SlowFast needs about 20 times that for it."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many frames and clips to take from a video, and their sizes.
+    """Which frames and clips to take from a video, and their sizes.
 
     Attributes:
         frames: Single frames, at the middles of equal segments.
         frame_size: Height and width of a single frame in pixels.
-        clips: Clips of 32 consecutive frames, spread over the whole video.
-        clip_size: Height and width of a clip's frames in pixels.
+        sampler: Whose formula finds the middles: `segment_middles` or `official_middles`.
+        mode: What the motion encoder sees: "clips" of its own, "frames8", which are the single
+            frames once more, or "all" frames of the video as one clip.
+        clips: In mode "clips": clips of 32 consecutive frames, spread over the whole video.
+        clip_size: In mode "clips": height and width of their frames in pixels.
     """
 
     frames: int
     frame_size: int
+    sampler: Literal["middles", "official"]
+    mode: Literal["clips", "frames8", "all"]
     clips: int
     clip_size: int
+
+    def middles(self, count: int) -> list[int]:
+        """The single frames of a video of `count` frames."""
+        middles = official_middles if self.sampler == "official" else segment_middles
+        return middles(count, self.frames)
+
+    def windows(self, count: int) -> list[list[int]]:
+        """The frames of each clip of a video of `count` frames."""
+        if self.mode == "clips":
+            return clip_windows(count, self.clips)
+        return [official_whole(count) if self.mode == "all" else self.middles(count)]
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth of equality
@@ -51,7 +73,8 @@ class DecodedVideo:
 
     Attributes:
         frames: RGB, uint8, (frames, frame_size, frame_size, 3).
-        clips: RGB, uint8, (clips, 32, clip_size, clip_size, 3).
+        clips: RGB, uint8, (clips, 32, clip_size, clip_size, 3); in mode "frames8" or "all" one
+            clip of frames like those above, (1, 8 or all, frame_size, frame_size, 3).
         frame_count: Frames of the whole video, as decoded.
         fps: Average frames per second, or None if the file does not say.
         seconds: Duration in seconds, or None if the file does not say.
@@ -81,7 +104,8 @@ def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
         The sampled frames and clips, turned upright and resized without keeping the aspect ratio.
 
     Raises:
-        VideoError: The file is unreadable, damaged, cut off or not a video; the message says which.
+        VideoError: The file is unreadable, damaged, cut off or not a video, or is to be kept whole
+            and too long for that; the message says which.
     """
     try:
         source = probe(path)
@@ -121,38 +145,39 @@ def _sample(
     pictures: Generator[Picture, None, None], count: int, sampling: Sampling
 ) -> tuple[Pixels, Pixels, int]:
     """Keep the samples of a video of `count` frames; also returns how many frames there were."""
-    size, clip_size = sampling.frame_size, sampling.clip_size
-    frames = np.zeros((sampling.frames, size, size, 3), np.uint8)
-    clips = np.zeros((sampling.clips, CLIP_FRAMES, clip_size, clip_size, 3), np.uint8)
-    frame_slots, clip_slots = _slots(count, sampling)
+    if sampling.mode == "all" and count > WHOLE_LIMIT:
+        raise VideoError(
+            f"has {count} frames, of which at most {WHOLE_LIMIT} are held at once: cut it, or set "
+            'extract.motion.mode to "clips"'
+        )
+    size, bicubic = sampling.frame_size, Image.Resampling.BICUBIC
+    clip_size, clip_filter = size, bicubic
+    if sampling.mode == "clips":
+        clip_size, clip_filter = sampling.clip_size, Image.Resampling.BILINEAR
+    middles, windows = sampling.middles(count), sampling.windows(count)
+    frame_places, clip_places = _places(middles), _places(chain(*windows))
+    frames = np.zeros((len(middles), size, size, 3), np.uint8)
+    clips = np.zeros((len(windows) * len(windows[0]), clip_size, clip_size, 3), np.uint8)
     seen = 0
     with closing(pictures):  # a failure here must not leave the decoder open
         for index, picture in enumerate(pictures):
             seen += 1
-            if index not in frame_slots and index not in clip_slots:
+            if index not in frame_places and index not in clip_places:
                 continue
             image = Image.fromarray(picture())
-            if index in frame_slots:
-                frames[frame_slots[index]] = _resize(image, size, Image.Resampling.BICUBIC)
-            if index in clip_slots:
-                clips[clip_slots[index]] = _resize(image, clip_size, Image.Resampling.BILINEAR)
-    return frames, clips, seen
+            if index in frame_places:
+                frames[frame_places[index]] = _resize(image, size, bicubic)
+            if index in clip_places:
+                clips[clip_places[index]] = _resize(image, clip_size, clip_filter)
+    return frames, clips.reshape(len(windows), -1, *clips.shape[1:]), seen
 
 
-def _slots(
-    count: int, sampling: Sampling
-) -> tuple[dict[int, list[int]], dict[int, tuple[list[int], list[int]]]]:
-    """For each frame that is sampled: its places among the frames, and its clips and steps."""
-    frame_slots: dict[int, list[int]] = {}
-    clip_slots: dict[int, tuple[list[int], list[int]]] = {}
-    for slot, index in enumerate(segment_middles(count, sampling.frames)):
-        frame_slots.setdefault(index, []).append(slot)
-    for clip, window in enumerate(clip_windows(count, sampling.clips)):
-        for step, index in enumerate(window):
-            clip_numbers, steps = clip_slots.setdefault(index, ([], []))
-            clip_numbers.append(clip)
-            steps.append(step)
-    return frame_slots, clip_slots
+def _places(indices: Iterable[int]) -> dict[int, list[int]]:
+    """For each frame that is sampled: where it belongs among the samples."""
+    places: dict[int, list[int]] = {}
+    for place, index in enumerate(indices):
+        places.setdefault(index, []).append(place)
+    return places
 
 
 def _resize(image: Image.Image, size: int, method: Image.Resampling) -> Pixels:

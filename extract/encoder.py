@@ -1,26 +1,31 @@
 """Both frozen backbones as one encoder, and the identity of what it makes."""
 
-import hashlib
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.utils.import_utils import is_flash_attn_2_available
 
 from ..cache.identity import Identity
 from ..cache.records import Features, Source
 from ..errors import ConfigError
+from ..weights import tensor_hash
 from .decode import DecodedVideo, Sampling
 from .embedded import embedded_slowfast, embedded_vit
+from .internvit import load_internvit
 from .motion import MEAN as MOTION_MEAN
 from .motion import SLOW_EVERY, MotionEncoder
 from .motion import STD as MOTION_STD
 from .motion import WIDTH as MOTION_WIDTH
 from .sampling import CLIP_FRAMES
 from .settings import ExtractSettings
+from .slowfast import load_slowfast
 from .spatial import MEAN as SPATIAL_MEAN
 from .spatial import STD as SPATIAL_STD
 from .spatial import SpatialEncoder
+from .vision_lora import merge_adapter
 
 EXTRACTION_VERSION = 1
 """Part of every identity; raise it with any change of code that changes the features."""
@@ -28,28 +33,44 @@ EXTRACTION_VERSION = 1
 EMBEDDED = "embedded"
 
 
+MIDDLES = {
+    "middles": "middles of equal segments",
+    "official": "middles of equal segments by the official formula",
+}
+WHOLE = {"frames8": "the spatial frames", "all": "every frame by the official formula"}
+"""The samplers as the identity names them."""
+
+OFFICIAL_MIN_SIZE = 224
+"""The smallest frames of which SlowFast leaves 7 x 7 places, the official pooling's window."""
+
+
 class Encoder:
     """Turns decoded videos into features: the spatial tokens and the motion vectors."""
 
     def __init__(self, settings: ExtractSettings) -> None:
-        """Load the backbones onto the device.
+        """Load the backbones onto the device, in the dtype that `precision` names.
 
         Raises:
-            ConfigError: an unknown model, or a device that is not there.
+            ConfigError: a device or flash-attention that is not there, or settings that do not go
+                together.
+            CheckpointError: weights that are missing, damaged or of another architecture.
         """
-        for key, model in (("spatial", settings.spatial.model), ("motion", settings.motion.model)):
-            if model != EMBEDDED:
-                raise ConfigError(
-                    f'extract.{key}.model = "{model}": this version has only "{EMBEDDED}"'
-                )
         self.settings = settings
         self.device = pick_device(settings.device, "extract.device")
-        self.spatial = SpatialEncoder(embedded_vit())
-        self.motion = MotionEncoder(embedded_slowfast())
-        # Hashed before they move: the identity is that of the stored weights.
-        self.identity = Identity(self._identity())
-        self.spatial.to(self.device)
-        self.motion.to(self.device)
+        _check_attention(settings, self.device)
+        spatial, motion = settings.spatial, settings.motion
+        vit: Any = embedded_vit() if spatial.model == EMBEDDED else load_internvit(spatial.model)
+        _check_mode(settings, vit.config.image_size[0])
+        trunk = embedded_slowfast() if motion.model == EMBEDDED else load_slowfast(motion.model)
+        # Hashed as they are stored, before anything is merged, cast or moved.
+        hashes = {"vit": weight_hash(vit), "slowfast": weight_hash(trunk), "adapter": None}
+        if spatial.adapter:
+            hashes["adapter"] = merge_adapter(vit, Path(spatial.adapter))
+        vit.set_attn_implementation(spatial.attention)
+        dtype: torch.dtype = getattr(torch, settings.precision)
+        self.spatial = SpatialEncoder(vit.to(dtype)).to(self.device)
+        self.motion = MotionEncoder(trunk.to(dtype), motion.mode).to(self.device)
+        self.identity = Identity(self._identity(hashes))
 
     @property
     def sampling(self) -> Sampling:
@@ -57,6 +78,8 @@ class Encoder:
         return Sampling(
             frames=self.settings.spatial.frames,
             frame_size=self.spatial.size,
+            sampler=self.settings.spatial.sampler,
+            mode=self.settings.motion.mode,
             clips=self.settings.motion.clips,
             clip_size=self.settings.motion.size,
         )
@@ -64,15 +87,15 @@ class Encoder:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The features' shapes: spatial (F, T, D) and motion (C, 2304)."""
+        motion = self.settings.motion
         return {
             "spatial": (self.settings.spatial.frames, *self.spatial.token_shape),
-            "motion": (self.settings.motion.clips, MOTION_WIDTH),
+            "motion": (motion.clips if motion.mode == "clips" else 1, MOTION_WIDTH),
         }
 
     def encode(self, video: DecodedVideo) -> Features:
         """The features of one video, float32; each by itself, so its company cannot matter."""
-        with self._autocast():
-            spatial, motion = self.spatial(video.frames), self.motion(video.clips)
+        spatial, motion = self.spatial(video.frames), self.motion(video.clips)
         return Features(
             spatial=_array(spatial),
             motion=_array(motion),
@@ -85,39 +108,81 @@ class Encoder:
             ),
         )
 
-    def _autocast(self) -> torch.autocast:
-        dtype = getattr(torch, self.settings.precision)
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
-
-    def _identity(self) -> dict[str, Any]:
-        s, m = self.settings.spatial, self.settings.motion
+    def _identity(self, hashes: dict[str, str | None]) -> dict[str, Any]:
+        s = self.settings.spatial
+        frames = {
+            "size": self.spatial.size,
+            "resize": "PIL bicubic",
+            "mean": list(SPATIAL_MEAN),
+            "std": list(SPATIAL_STD),
+        }
         return {
             "version": EXTRACTION_VERSION,
             "precision": self.settings.precision,
             "decoding": "in order; decord, and PyAV where decord is unfit",
             "spatial": {
-                "weights": weight_hash(self.spatial.vit),
+                "weights": hashes["vit"],
+                "adapter": hashes["adapter"],
                 "frames": s.frames,
-                "sampler": "middles of equal segments",
-                "size": self.spatial.size,
-                "resize": "PIL bicubic",
-                "mean": list(SPATIAL_MEAN),
-                "std": list(SPATIAL_STD),
+                "sampler": MIDDLES[s.sampler],
+                **frames,
                 "tokens": "last block, no class token, pixel shuffle",
             },
             "motion": {
-                "weights": weight_hash(self.motion.trunk),
-                "clips": m.clips,
-                "clip_frames": CLIP_FRAMES,
-                "slow_every": SLOW_EVERY,
-                "sampler": "windows spread evenly",
-                "size": m.size,
-                "resize": "PIL bilinear",
-                "mean": MOTION_MEAN,
-                "std": MOTION_STD,
-                "pooling": "mean over space and time",
+                "weights": hashes["slowfast"],
+                "mode": self.settings.motion.mode,
+                **(self._clips() if self.settings.motion.mode == "clips" else self._whole(frames)),
             },
         }
+
+    def _clips(self) -> dict[str, Any]:
+        """What mode "clips" adds to the identity."""
+        return {
+            "clips": self.settings.motion.clips,
+            "clip_frames": CLIP_FRAMES,
+            "slow_every": SLOW_EVERY,
+            "sampler": "windows spread evenly",
+            "size": self.settings.motion.size,
+            "resize": "PIL bilinear",
+            "mean": MOTION_MEAN,
+            "std": MOTION_STD,
+            "pooling": "mean over space and time",
+        }
+
+    def _whole(self, frames: dict[str, Any]) -> dict[str, Any]:
+        """What the official modes add to it; `frames` says how single frames are prepared."""
+        return {
+            "sampler": WHOLE[self.settings.motion.mode],
+            **frames,
+            "pooling": "mean over windows",
+        }
+
+
+def _check_attention(settings: ExtractSettings, device: torch.device) -> None:
+    if settings.spatial.attention != "flash_attention_2":
+        return
+    if not is_flash_attn_2_available() or device.type != "cuda":
+        reason = "needs the package flash-attn and a GPU, which are not both here"
+    elif settings.precision == "float32":
+        reason = 'needs extract.precision = "bfloat16" or "float16"'
+    else:
+        return
+    raise ConfigError(
+        f'extract.spatial.attention = "flash_attention_2": {reason}; or set it to "sdpa"'
+    )
+
+
+def _check_mode(settings: ExtractSettings, size: int) -> None:
+    mode, frames = settings.motion.mode, settings.spatial.frames
+    if mode == "frames8" and frames != 8:
+        raise ConfigError(
+            f'extract.motion.mode = "frames8": needs extract.spatial.frames = 8, not {frames}'
+        )
+    if mode != "clips" and size < OFFICIAL_MIN_SIZE:
+        raise ConfigError(
+            f'extract.motion.mode = "{mode}": needs frames of at least {OFFICIAL_MIN_SIZE} pixels, '
+            f'and extract.spatial.model takes {size}; set the mode to "clips"'
+        )
 
 
 def pick_device(name: str, key: str) -> torch.device:
@@ -135,12 +200,7 @@ def pick_device(name: str, key: str) -> torch.device:
 
 def weight_hash(module: nn.Module) -> str:
     """SHA-256 of all parameters and buffers that are saved, by name, shape, dtype and value."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
-        # As bytes: NumPy has no bfloat16.
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return tensor_hash(module.state_dict())
 
 
 def _array(tensor: Tensor) -> Any:

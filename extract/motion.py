@@ -1,4 +1,4 @@
-"""The motion encoder: clips to SlowFast features (paper, equation 4; before the projector)."""
+"""The motion encoder: frames to SlowFast features (paper, equation 4; before the projector)."""
 
 import sys
 from collections.abc import Callable
@@ -10,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .spatial import MEAN as FRAME_MEAN
+from .spatial import STD as FRAME_STD
+
 MEAN, STD = 0.45, 0.225
 """Statistics of RGB in [0, 1] that SlowFast was trained with on Kinetics."""
 
@@ -18,6 +21,9 @@ SLOW_EVERY = 4
 
 WIDTH = 2048 + 256
 """Channels of the slow and the fast pathway, in this order."""
+
+OFFICIAL_WINDOWS = (8, 7, 7), (32, 7, 7)
+"""Frames, height and width of SlowFast's two pooling windows, which the official code keeps."""
 
 
 def _slowfast_builder() -> Callable[..., nn.Module]:
@@ -59,27 +65,96 @@ def build_slowfast(depth: int) -> nn.ModuleList:
 
 
 class MotionEncoder(nn.Module):
-    """A frozen SlowFast with normalisation in front and global average pooling behind."""
+    """A frozen SlowFast with normalisation in front and pooling over space and time behind.
 
-    def __init__(self, trunk: nn.ModuleList) -> None:
+    The mode says what it sees. "clips" are clips of the video, treated as SlowFast was trained.
+    "frames8" and "all" are the two ways of the official code, which gives SlowFast frames that are
+    sampled and normalised for the image encoder: the sampled ones in its training, every frame of
+    the video in its evaluation.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, trunk: nn.ModuleList, mode: str) -> None:
+        """Wrap a trunk.
+
+        Args:
+            trunk: of `build_slowfast`, in the dtype to compute in.
+            mode: "clips", "frames8" or "all".
+        """
         super().__init__()
         self.trunk = trunk.eval().requires_grad_(False)
+        self.mode = mode
+        mean, std = ([MEAN] * 3, [STD] * 3) if mode == "clips" else (FRAME_MEAN, FRAME_STD)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1, 1), persistent=False)
 
     @torch.inference_mode()
     def forward(self, clips: NDArray[np.uint8]) -> Tensor:
         """Encode the clips of one video.
 
         Args:
-            clips: RGB, (clips, 32, size, size, 3), consecutive frames.
+            clips: RGB, (clips, frames, size, size, 3); as many frames as the mode takes.
 
         Returns:
             The slow and fast features of each clip side by side, float32, (clips, 2304).
         """
-        device = next(self.trunk.parameters()).device
-        pixels = torch.from_numpy(clips).to(device).permute(0, 4, 1, 2, 3).float() / 255
-        fast = (pixels - MEAN) / STD
-        pathways = [fast[:, :, ::SLOW_EVERY], fast]
+        dtype = next(self.trunk.parameters()).dtype
+        # In place: a whole video of floats is the largest thing in memory.
+        pixels = torch.from_numpy(clips).to(self.mean.device).permute(0, 4, 1, 2, 3).float()
+        pixels = pixels.div_(255).sub_(self.mean).div_(self.std).to(dtype)
+        official = self.mode != "clips"
+        pathways = official_pathways(pixels) if official else [pixels[:, :, ::SLOW_EVERY], pixels]
         for block in self.trunk:
             pathways = block(pathways)
-        slow, fast = (pathway.mean(dim=(2, 3, 4)) for pathway in pathways)
+        if official:
+            slow, fast = map(window_mean, pathways, OFFICIAL_WINDOWS)
+        else:
+            slow, fast = (pathway.mean(dim=(2, 3, 4)) for pathway in pathways)
         return torch.cat([slow, fast], dim=1).float()
+
+
+def official_pathways(frames: Tensor) -> list[Tensor]:
+    """What the official code gives the slow and the fast pathway.
+
+    The slow one gets T / 4 frames that reach from the first to the last, the fast one the first
+    4 (T / 4) frames. Of 8 frames these are the first and the last one, and all.
+
+    Args:
+        frames: (clips, channels, T, height, width), T at least 4.
+    """
+    count = frames.shape[2]
+    slow = torch.linspace(0, count - 1, count // SLOW_EVERY).long()
+    return [frames[:, :, slow], frames[:, :, : count // SLOW_EVERY * SLOW_EVERY]]
+
+
+def window_mean(features: Tensor, window: tuple[int, int, int]) -> Tensor:
+    """The mean over all windows of the means within them: an average weighted to the centre.
+
+    This is what SlowFast's average pooling with stride 1, made for smaller inputs, comes to when
+    the mean of its outputs is taken. A place counts as often as there are windows that cover it.
+    A window longer than the features is cut to their length: the official code instead repeats
+    the features of its 8 frames to the length of the window, which gives the same plain mean.
+
+    Args:
+        features: (clips, channels, frames, height, width).
+        window: frames, height and width.
+
+    Returns:
+        (clips, channels), float32.
+    """
+    weights = [
+        _window_weights(length, size).to(features.device)
+        for length, size in zip(features.shape[2:], window, strict=True)
+    ]
+    return torch.einsum("ncthw,t,h,w->nc", features.float(), *weights)
+
+
+def _window_weights(length: int, window: int) -> Tensor:
+    """How much each of `length` places counts in the mean over all windows; the sum is 1."""
+    window = min(window, length)
+    places = torch.arange(length)
+    first = (places - window + 1).clamp(min=0)
+    last = places.clamp(max=length - window)
+    return (last - first + 1) / (window * (length - window + 1))

@@ -29,6 +29,45 @@ def segment_middles(count: int, segments: int) -> list[int]:
     return [(2 * k + 1) * count // (2 * segments) for k in range(segments)]
 
 
+def official_middles(count: int, segments: int) -> list[int]:
+    """The middle frames as the official code takes them.
+
+    A segment is (count - 1) / segments long, so that the choice lies a little earlier than
+    `segment_middles`: its middle is half a segment after round(segment * k), halves rounded to the
+    even number, and the sum is cut to an integer.
+
+    Args:
+        count: Frames of the video, at least 1.
+        segments: Number of segments, at least 1.
+
+    Returns:
+        `segments` indices in [0, count), never decreasing.
+
+    Raises:
+        ValueError: An argument is below 1.
+    """
+    _check_positive(count=count, segments=segments)
+    length = (count - 1) / segments
+    return [int(length / 2 + round(length * k)) for k in range(segments)]
+
+
+def official_whole(count: int) -> list[int]:
+    """A whole video as the official evaluation takes it: as many segments as frames, at least 32.
+
+    The rounding takes one frame in the middle twice and leaves the last one out.
+
+    Args:
+        count: Frames of the video, at least 1.
+
+    Returns:
+        max(count, 32) indices in [0, count), never decreasing.
+
+    Raises:
+        ValueError: The count is below 1.
+    """
+    return official_middles(count, max(count, CLIP_FRAMES))
+
+
 def clip_windows(count: int, clips: int, length: int = CLIP_FRAMES) -> list[list[int]]:
     """`clips` windows of consecutive frames, spread evenly over the whole video.
 

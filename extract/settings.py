@@ -9,13 +9,17 @@ class SpatialSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     """Which image encoder sees which frames."""
 
     model: str = Field(min_length=1)
+    adapter: str
     frames: int = Field(ge=1)
+    sampler: Literal["middles", "official"]
+    attention: Literal["sdpa", "flash_attention_2", "eager"]
 
 
 class MotionSettings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """Which motion encoder sees which clips."""
+    """Which motion encoder sees which frames."""
 
     model: str = Field(min_length=1)
+    mode: Literal["clips", "frames8", "all"]
     clips: int = Field(ge=1)
     size: int = Field(ge=32)
 

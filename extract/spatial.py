@@ -1,12 +1,14 @@
 """The image encoder: frames to InternViT tokens (paper, equation 3; before the projector)."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import InternVLVisionModel
+
+if TYPE_CHECKING:
+    from transformers import InternVLVisionModel
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -35,8 +37,8 @@ class SpatialEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, vit: InternVLVisionModel) -> None:
-        """Wrap a model.
+    def __init__(self, vit: "InternVLVisionModel") -> None:
+        """Wrap a model, in the dtype to compute in.
 
         Attributes:
             size: height and width in pixels of the frames it takes.
@@ -63,5 +65,5 @@ class SpatialEncoder(nn.Module):
         """
         pixels = torch.from_numpy(frames).to(self.mean.device).permute(0, 3, 1, 2).float() / 255
         pixels = (pixels - self.mean) / self.std
-        output: Any = self.vit(pixel_values=pixels)
+        output: Any = self.vit(pixel_values=pixels.to(self.vit.dtype))
         return pixel_shuffle(output.last_hidden_state[:, 1:]).float()

@@ -1,5 +1,6 @@
 """Decoding: the right frames of intact videos, and a reason for every other file."""
 
+import dataclasses
 import hashlib
 import os
 import struct
@@ -20,9 +21,14 @@ from finevq.extract.readers import (
     decord_pictures,
     pyav_pictures,
 )
-from finevq.extract.sampling import clip_windows, segment_middles
+from finevq.extract.sampling import (
+    clip_windows,
+    official_middles,
+    official_whole,
+    segment_middles,
+)
 
-SAMPLING = Sampling(frames=8, frame_size=64, clips=3, clip_size=48)
+SAMPLING = Sampling(frames=8, frame_size=64, sampler="middles", mode="clips", clips=3, clip_size=48)
 
 INTACT = {
     "h264": {"suffix": ".mp4"},
@@ -91,6 +97,39 @@ def test_result_is_described(video) -> None:
     assert (decoded.frame_count, decoded.fps) == (40, 25.0)
     assert decoded.seconds == pytest.approx(1.6)
     assert decoded.sha256 == hashlib.sha256(video.read_bytes()).hexdigest()
+
+
+def test_official_sampler_takes_its_own_frames(tmp_path, encode, index_of) -> None:
+    sampling = dataclasses.replace(SAMPLING, sampler="official")
+    decoded = decode(encode(tmp_path / "video.mp4", range(98)), sampling)
+    assert [index_of(frame) for frame in decoded.frames] == official_middles(98, 8)
+    assert official_middles(98, 8) != segment_middles(98, 8)
+
+
+def test_mode_frames8_gives_the_frames_once_more(video) -> None:
+    decoded = decode(video, dataclasses.replace(SAMPLING, mode="frames8"))
+    assert np.array_equal(decoded.clips, decoded.frames[None])
+
+
+@pytest.mark.parametrize("count", [1, 5, 32, 75])
+def test_mode_all_gives_every_frame_as_one_clip(count, tmp_path, encode, index_of) -> None:
+    decoded = decode(
+        encode(tmp_path / "video.mp4", range(count)), dataclasses.replace(SAMPLING, mode="all")
+    )
+    assert decoded.clips.shape == (1, max(count, 32), 64, 64, 3)
+    assert [index_of(frame) for frame in decoded.clips[0]] == official_whole(count)
+    first = official_whole(count).index(segment_middles(count, 8)[0])
+    assert np.array_equal(decoded.clips[0, first], decoded.frames[0])  # resized alike
+
+
+def test_mode_all_refuses_what_does_not_fit_in_memory(video, monkeypatch) -> None:
+    sampling = dataclasses.replace(SAMPLING, mode="all")
+    monkeypatch.setattr("finevq.extract.decode.WHOLE_LIMIT", 40)
+    assert decode(video, sampling).clips.shape[1] == 40
+    monkeypatch.setattr("finevq.extract.decode.WHOLE_LIMIT", 39)
+    with pytest.raises(VideoError, match=r"has 40 frames, .* at most 39 .* extract\.motion\.mode"):
+        decode(video, sampling)
+    assert decode(video, SAMPLING).frame_count == 40
 
 
 def test_same_video_gives_same_bytes(video) -> None:

@@ -14,7 +14,7 @@ from finevq.extract.decode import DecodedVideo, Sampling, decode
 from finevq.extract.decode_pool import LOOK_AHEAD, DecodePool
 from finevq.extract.settings import DecodeSettings
 
-SAMPLING = Sampling(frames=4, frame_size=32, clips=1, clip_size=32)
+SAMPLING = Sampling(frames=4, frame_size=32, sampler="middles", mode="clips", clips=1, clip_size=32)
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,26 @@
 """Both backbones as one encoder: what is part of its identity, and what is not."""
 
+import copy
+import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from finevq.config import load_config
-from finevq.errors import ConfigError
+from finevq.errors import CheckpointError, ConfigError
 from finevq.extract import encoder as encoder_module
 from finevq.extract.decode import decode
 from finevq.extract.encoder import Encoder, pick_device, weight_hash
 from finevq.extract.settings import ExtractSettings
+
+from ._published import in_whole, original_vit, write_checkpoint
 
 SMALL = ("spatial.frames=2", "motion.clips=1", "motion.size=32", "device=cpu")
 
@@ -30,7 +37,8 @@ def _backbones_made_once():
     with pytest.MonkeyPatch.context() as patch:
         for name in ("embedded_vit", "embedded_slowfast"):
             made = getattr(encoder_module, name)()
-            patch.setattr(encoder_module, name, lambda made=made: made)
+            # An encoder casts its backbones, so each gets its own.
+            patch.setattr(encoder_module, name, lambda made=made: copy.deepcopy(made))
         yield
 
 
@@ -40,7 +48,14 @@ def encoder() -> Encoder:
 
 
 @pytest.mark.parametrize(
-    "change", ["spatial.frames=3", "motion.clips=2", "motion.size=64", "precision=bfloat16"]
+    "change",
+    [
+        "spatial.frames=3",
+        "spatial.sampler=official",
+        "motion.clips=2",
+        "motion.size=64",
+        "precision=bfloat16",
+    ],
 )
 def test_setting_that_changes_features_changes_the_identity(encoder: Encoder, change: str) -> None:
     other = Encoder(settings(change)).identity
@@ -54,6 +69,7 @@ def test_setting_that_changes_features_changes_the_identity(encoder: Encoder, ch
     "change",
     [
         "device=auto",
+        "spatial.attention=eager",
         "decode.processes=3",
         "decode.timeout_s=5.0",
         "decode.videos_per_process=7",
@@ -71,18 +87,107 @@ def test_weights_are_part_of_the_identity(
     encoder: Encoder, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = {"spatial": "embedded_vit", "motion": "embedded_slowfast"}[part]
-    made = getattr(encoder_module, name)()
-    weight = next(iter(made.parameters()))
+    changed = getattr(encoder_module, name)()
     with torch.no_grad():
-        value = weight.view(-1)[0].item()
-        weight.view(-1)[0] = value + 1e-3
-        try:
-            changed = Encoder(settings()).identity
-        finally:
-            weight.view(-1)[0] = value
-    (line,) = encoder.identity.difference(changed)
+        next(iter(changed.parameters())).view(-1)[0] += 1e-3
+    monkeypatch.setattr(encoder_module, name, lambda: changed)
+    (line,) = encoder.identity.difference(Encoder(settings()).identity)
     assert line.startswith(f"{part}.weights: ")
-    assert Encoder(settings()).identity == encoder.identity
+
+
+def test_adapter_is_part_of_the_identity_and_the_encoder_keeps_its_hash(
+    encoder: Encoder, tmp_path: Path, video: Path
+) -> None:
+    config = LoraConfig(r=2, target_modules=["fc1"], init_lora_weights=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 with transformers 5.23
+        get_peft_model(encoder_module.embedded_vit(), config).save_pretrained(str(tmp_path))
+    adapted = Encoder(settings(f"spatial.adapter={tmp_path}", "precision=bfloat16"))
+    first, second = encoder.identity.difference(adapted.identity)
+    assert first.startswith("precision: ")
+    assert second.startswith("spatial.adapter: null in the store, ")
+    decoded = decode(video, encoder.sampling)
+    plain = Encoder(settings("precision=bfloat16")).encode(decoded)
+    assert not np.array_equal(adapted.encode(decoded).spatial, plain.spatial)
+
+
+OFFICIAL = ("spatial.frames=8", "motion.mode=frames8")
+
+
+@pytest.mark.parametrize("mode", ["frames8", "all"])
+def test_setting_that_a_mode_does_not_use_is_not_in_its_identity(mode: str) -> None:
+    first = Encoder(settings("spatial.frames=8", f"motion.mode={mode}", "motion.clips=1"))
+    second = Encoder(
+        settings("spatial.frames=8", f"motion.mode={mode}", "motion.clips=5", "motion.size=64")
+    )
+    assert first.identity == second.identity
+    assert first.shapes == second.shapes
+    assert first.shapes["motion"] == (1, 2304)
+
+
+def test_modes_have_identities_of_their_own() -> None:
+    modes = ("clips", "frames8", "all")
+    encoders = [Encoder(settings("spatial.frames=8", f"motion.mode={mode}")) for mode in modes]
+    assert len({made.identity.digest for made in encoders}) == 3
+
+
+def test_frames8_sees_the_spatial_frames(video: Path) -> None:
+    official = Encoder(settings(*OFFICIAL))
+    decoded = decode(video, official.sampling)
+    features = official.encode(decoded)
+    assert features.motion.shape == official.shapes["motion"]
+    changed = dataclasses.replace(decoded, clips=decoded.frames[None, ::-1].copy())
+    assert not np.array_equal(official.encode(changed).motion, features.motion)
+
+
+@pytest.mark.parametrize("frames", [4, 9])
+def test_frames8_needs_eight_frames(frames: int) -> None:
+    message = (
+        rf'extract\.motion\.mode = "frames8": needs extract\.spatial\.frames = 8, not {frames}'
+    )
+    with pytest.raises(ConfigError, match=message):
+        Encoder(settings("motion.mode=frames8", f"spatial.frames={frames}"))
+
+
+@pytest.mark.parametrize("mode", ["frames8", "all"])
+def test_official_modes_need_frames_that_fill_the_pooling_window(mode: str, tmp_path: Path) -> None:
+    model = write_checkpoint(tmp_path, in_whole(original_vit()))
+    changes = ("spatial.frames=8", f"motion.mode={mode}", f"spatial.model={model}")
+    with pytest.raises(ConfigError, match=f'mode = "{mode}": needs frames of at least 224 pixels'):
+        Encoder(settings(*changes))
+
+
+def test_published_weights_make_an_encoder(video: Path, tmp_path: Path) -> None:
+    model = write_checkpoint(tmp_path, in_whole(original_vit()))
+    made = Encoder(settings(f"spatial.model={model}"))
+    assert made.shapes["spatial"] == (2, 4, 256)
+    features = made.encode(decode(video, made.sampling))
+    assert features.spatial.shape == made.shapes["spatial"]
+
+
+@pytest.mark.parametrize(
+    ("there", "precision", "message"),
+    [
+        (False, "bfloat16", "needs the package flash-attn and a GPU, which are not both here"),
+        (True, "float32", r'needs extract\.precision = "bfloat16" or "float16"'),
+    ],
+)
+def test_flash_attention_that_cannot_be_used_is_refused(
+    there: bool, precision: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder_module, "is_flash_attn_2_available", lambda: there)
+    monkeypatch.setattr(encoder_module, "pick_device", lambda name, key: torch.device("cuda"))
+    with pytest.raises(ConfigError, match=message):
+        Encoder(settings("spatial.attention=flash_attention_2", f"precision={precision}"))
+
+
+def test_attention_hardly_changes_the_features(encoder: Encoder, video: Path) -> None:
+    decoded = decode(video, encoder.sampling)
+    eager = Encoder(settings("spatial.attention=eager"))
+    assert eager.spatial.vit.config._attn_implementation == "eager"
+    assert encoder.spatial.vit.config._attn_implementation == "sdpa"
+    expected = encoder.encode(decoded).spatial
+    np.testing.assert_allclose(eager.encode(decoded).spatial, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_weight_hash_sees_names_shapes_types_and_buffers() -> None:
@@ -137,9 +242,15 @@ def test_precision_changes_the_features_little(encoder: Encoder, video: Path) ->
 
 
 @pytest.mark.parametrize("key", ["spatial", "motion"])
-def test_unknown_model_is_refused(key: str) -> None:
-    with pytest.raises(ConfigError, match=rf'extract\.{key}\.model = "big": this version has only'):
-        Encoder(settings(f"{key}.model=big"))
+def test_model_that_is_not_there_is_refused(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_hub(*args: object) -> None:
+        raise LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr("finevq.weights.hf_hub_download", no_hub)
+    with pytest.raises(CheckpointError, match="someone/big: no folder of that name"):
+        Encoder(settings(f"{key}.model=someone/big"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

@@ -1,5 +1,6 @@
 """The motion encoder: shapes, pathways, and no trace of the stand-in for torchvision."""
 
+import copy
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from finevq.extract.motion import WIDTH, MotionEncoder, build_slowfast
+from finevq.extract.motion import WIDTH, MotionEncoder, build_slowfast, window_mean
 
 SIZE = 32
 
@@ -16,7 +17,7 @@ SIZE = 32
 @pytest.fixture(scope="module")
 def encoder() -> MotionEncoder:
     torch.manual_seed(0)
-    return MotionEncoder(build_slowfast(18))
+    return MotionEncoder(build_slowfast(18), "clips")
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,69 @@ def test_encoder_is_frozen(encoder: MotionEncoder) -> None:
     norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm3d)]
     assert norms
     assert not any(norm.training for norm in norms)
+
+
+# The official code's two ways. The reference repeats and pools as SlowFast's own head does.
+
+LARGE = 224  # the smallest frames that leave the pooling window a place
+
+
+def official_features(trunk: nn.ModuleList, frames: np.ndarray, *, repeat: int) -> torch.Tensor:
+    """Features of frames, (T, LARGE, LARGE, 3), by SlowFast's own AvgPool3d."""
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    video = torch.from_numpy((frames / 255 - mean) / std).float().permute(3, 0, 1, 2)[None]
+    count = len(frames)
+    slow = [int(index) for index in np.linspace(0, count - 1, count // 4, dtype=np.float32)]
+    pathways = [video[:, :, slow], video[:, :, : 4 * (count // 4)]]
+    with torch.no_grad():
+        for block in trunk:
+            pathways = block(pathways)
+    pooled = [
+        nn.AvgPool3d(window, stride=1)(pathway.repeat_interleave(repeat, dim=2)).mean((2, 3, 4))
+        for pathway, window in zip(pathways, [(8, 7, 7), (32, 7, 7)], strict=True)
+    ]
+    return torch.cat(pooled, 1)
+
+
+@pytest.mark.parametrize(("mode", "count", "size"), [("frames8", 8, 256), ("all", 38, LARGE)])
+def test_official_modes_pool_as_the_official_code(
+    encoder: MotionEncoder, mode: str, count: int, size: int
+) -> None:
+    frames = np.random.default_rng(1).integers(0, 256, (count, size, size, 3), np.uint8)
+    frames[: count // 3] //= 4  # so that it matters which frames are seen, and how much
+    frames[:, : size // 2] //= 2
+    motion = MotionEncoder(encoder.trunk, mode)(frames[None])
+    expected = official_features(encoder.trunk, frames, repeat=4 if mode == "frames8" else 1)
+    assert motion.shape == (1, WIDTH)
+    assert torch.linalg.norm(motion - expected) < 2e-6 * torch.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("shape", [(8, 14, 14), (2, 9, 7), (13, 7, 8), (40, 20, 20)])
+@pytest.mark.parametrize("window", [(8, 7, 7), (32, 7, 7)])
+def test_mean_over_windows_is_the_mean_of_the_pooled(
+    shape: tuple[int, int, int], window: tuple[int, int, int]
+) -> None:
+    features = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0))
+    cut = [min(size, length) for size, length in zip(window, shape, strict=True)]
+    expected = nn.AvgPool3d(cut, stride=1)(features).mean((2, 3, 4))
+    torch.testing.assert_close(window_mean(features, window), expected)
+
+
+def test_mean_over_windows_is_weighted_to_the_centre() -> None:
+    corner, centre = torch.zeros(2, 1, 1, 1, 14, 14)
+    corner[..., 0, 0] = centre[..., 7, 7] = 1
+    window = (8, 7, 7)
+    torch.testing.assert_close(window_mean(centre, window), 49 * window_mean(corner, window))
+
+
+@pytest.mark.parametrize("mode", ["clips", "frames8"])
+def test_half_precision_gives_nearly_the_same(
+    encoder: MotionEncoder, clips: np.ndarray, mode: str
+) -> None:
+    half = MotionEncoder(copy.deepcopy(encoder.trunk).bfloat16(), mode)(clips[:1])
+    full = MotionEncoder(encoder.trunk, mode)(clips[:1])
+    assert half.dtype == torch.float32
+    assert 0 < torch.linalg.norm(half - full) < 0.05 * torch.linalg.norm(full)
 
 
 # A fresh process: here pytorchvideo is imported already. Where torchvision is installed, a finder
