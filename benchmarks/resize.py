@@ -1,0 +1,123 @@
+"""What another resize than PIL's would do to frames and features, and how fast it is.
+
+.venv/bin/python benchmarks/resize.py [--videos FOLDER]
+
+Made frames: smooth gradients, hard edges, text-like strokes and noise. With --videos also the first
+frame of each video there.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from finevq.errors import VideoError
+from finevq.extract.embedded import embedded_vit
+from finevq.extract.probe import probe
+from finevq.extract.readers import pyav_pictures
+from finevq.extract.spatial import SpatialEncoder
+
+SIZE = 448
+SIZES = ((360, 640), (540, 960), (1080, 1920))
+ROUNDS = 9
+
+Resize = Callable[[np.ndarray, int], np.ndarray]
+
+
+def by_pil(frame: np.ndarray, size: int = SIZE) -> np.ndarray:
+    return np.array(Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def by_torch(frame: np.ndarray, size: int, dtype: torch.dtype) -> np.ndarray:
+    # Channels last, which is what PyTorch's fast uint8 path is written for.
+    pixels = torch.from_numpy(frame).permute(2, 0, 1)[None].to(dtype)
+    small = interpolate(pixels, (size, size), mode="bicubic", antialias=True)
+    return small.round().clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0).numpy()
+
+
+def by_torch_float(frame: np.ndarray, size: int = SIZE) -> np.ndarray:
+    return by_torch(frame, size, torch.float32)
+
+
+def by_torch_uint8(frame: np.ndarray, size: int = SIZE) -> np.ndarray:
+    return by_torch(frame, size, torch.uint8)
+
+
+def made_frames() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    frames = []
+    for height, width in SIZES:
+        y, x = np.mgrid[:height, :width]
+        gradient = np.stack([x * 255 // width, y * 255 // height, (x + y) % 256], -1)
+        edges = np.repeat((((x // 37) + (y // 23)) % 2 * 255)[..., None], 3, -1)
+        strokes = np.repeat((255 * ((x * 7 + y * 3) % 29 > 3))[..., None], 3, -1)
+        noise = rng.integers(0, 256, (height, width, 3))
+        frames += [part.astype(np.uint8) for part in (gradient, edges, strokes, noise)]
+    return frames
+
+
+def video_frames(folder: Path) -> list[np.ndarray]:
+    frames = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            frames.append(np.ascontiguousarray(next(pyav_pictures(probe(path)))()))
+        except (VideoError, StopIteration):
+            print(f"left out, no video: {path.name}")
+    return frames
+
+
+def seconds(resize: Resize, frames: list[np.ndarray]) -> float:
+    start = time.perf_counter()
+    for frame in frames:
+        resize(frame, SIZE)
+    return time.perf_counter() - start
+
+
+def compare(resize: Resize, frames: list[np.ndarray], encoder: SpatialEncoder) -> dict[str, object]:
+    differences = [np.abs(resize(f, SIZE).astype(int) - by_pil(f)) for f in frames]
+    ratios = [seconds(by_pil, frames) / seconds(resize, frames) for _ in range(ROUNDS)]
+    change = []
+    for frame in frames:
+        pil, other = (encoder(r(frame, encoder.size)[None]) for r in (by_pil, resize))
+        change.append(float(torch.linalg.norm(other - pil) / torch.linalg.norm(pil)))
+    return {
+        "equal_to_pil": all(not d.any() for d in differences),
+        "max_level_difference": max(int(d.max()) for d in differences),
+        "share_of_values_that_differ": float(np.mean([(d > 0).mean() for d in differences])),
+        "times_as_fast_as_pil": {
+            "median": float(np.median(ratios)),
+            "min": min(ratios),
+            "max": max(ratios),
+        },
+        "relative_change_of_features": {"mean": float(np.mean(change)), "max": max(change)},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--videos", type=Path, help="also the first frame of each video in here")
+    folder = parser.parse_args().videos
+    torch.set_num_threads(1)  # as PIL, and as a decoding process
+    encoder = SpatialEncoder(embedded_vit())
+    sources = {"made": made_frames()} | ({"videos": video_frames(folder)} if folder else {})
+    result = {
+        source: {
+            "frames": len(frames),
+            "torch_float": compare(by_torch_float, frames, encoder),
+            "torch_uint8": compare(by_torch_uint8, frames, encoder),
+        }
+        for source, frames in sources.items()
+    }
+    text = json.dumps(result, indent=2)
+    Path(__file__).with_name("results").joinpath("resize.json").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
