@@ -149,7 +149,7 @@ class PublishedLanguageModel:
                 )
         except (KeyError, TypeError, ValueError, ArithmeticError, StrictDataclassError) as error:
             reason = " ".join(str(error).split())
-            raise CheckpointError(f"{where}: not the settings of a {kind}: {reason}") from error
+            raise CheckpointError(f"{where}: not the settings of its {kind}: {reason}") from error
         self.sources = self._checked_sources()
 
     def tokenizer(self) -> Tokenizer:

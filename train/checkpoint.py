@@ -198,6 +198,16 @@ def write_info(info: CheckpointInfo, folder: Path) -> None:
     os.replace(part, folder / "checkpoint.json")
 
 
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds a checkpoint.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    if (folder / "checkpoint.json").exists():
+        raise CheckpointError(f"{folder}: holds a checkpoint already; choose another folder")
+
+
 def read_info(folder: Path) -> CheckpointInfo:
     """The content of a checkpoint's checkpoint.json.
 

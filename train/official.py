@@ -22,7 +22,7 @@ from ..cache.identity import Identity
 from ..errors import CheckpointError
 from ..weights import Weights
 from .base import PublishedLanguageModel, hash_of, read_projector, read_state
-from .checkpoint import LORA_TARGETS, CheckpointInfo, lora_config, write_info
+from .checkpoint import LORA_TARGETS, CheckpointInfo, check_free, lora_config, write_info
 from .internlm2 import split_fused
 from .model import score_head
 from .settings import LoraSettings, Precision
@@ -60,8 +60,7 @@ def import_checkpoint(
     Raises:
         CheckpointError: it is no such checkpoint, it is damaged, or `out` holds a checkpoint.
     """
-    if (out / "checkpoint.json").exists():
-        raise CheckpointError(f"{out}: holds a checkpoint already; choose another folder")
+    check_free(out)
     weights = Weights(folder)
     if "mlpscore.fc1.weight" not in weights:
         raise CheckpointError(

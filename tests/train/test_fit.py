@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import EvalPrediction
 
 from finevq.dataset.videos import DIMENSIONS, Dataset
 from finevq.errors import CheckpointError, DatasetError, StoreError
 from finevq.train import fit
+from finevq.train.base import load_base
 from finevq.train.checkpoint import build_model, digest, load_checkpoint, read_info
-from finevq.train.fit import FineVQTrainer, train, validation_srcc
+from finevq.train.fit import FineVQTrainer, initialise, train, validation_srcc
+from finevq.train.reading import Samples
 
+from ._published import write_internvl2
 from .conftest import MakeSettings
 
 PARTS = {"train": 5, "val": 3, "test": 1}
@@ -291,3 +294,51 @@ def test_validation_srcc_looks_at_the_ratings_only() -> None:
     found = srcc(scores, targets)
     assert found.keys() == {"srcc", *(f"srcc_{dimension}" for dimension in DIMENSIONS)}
     assert found["srcc"] == pytest.approx(1.0)
+
+
+def test_run_on_a_published_base_starts_from_its_projector(
+    dataset, store, make_settings: MakeSettings, tmp_path: Path, monkeypatch
+) -> None:
+    published = write_internvl2(tmp_path / "base")
+    settings = make_settings(base=str(tmp_path / "base"), precision="bfloat16", epochs=1.0)
+    starts = []
+
+    def remembering(model, samples, state):
+        initialise(model, samples, state)
+        starts.append(model.spatial_projector[1].weight.clone())
+
+    monkeypatch.setattr(fit, "initialise", remembering)
+    info = train(dataset, store, settings, {})
+    assert torch.equal(starts[0], published["mlp1.1.weight"].float())
+    assert (info.base, info.precision) == (settings.base, "bfloat16")
+    model, _, _ = load_checkpoint(settings.out)
+    assert not torch.equal(model.spatial_projector[1].weight, starts[0])
+    trained = weights(settings.out)
+    assert all(t.dtype == torch.float32 for t in trained.values())
+    assert any(t.abs().max() > 0 for n, t in trained.items() if "lora_B" in n)
+
+
+def test_published_projector_of_another_width_is_not_used(store, dataset, made_info) -> None:
+    base = load_base("embedded", "float32")
+    model, packer = build_model(made_info, base)
+    samples = Samples(store, dataset, list(dataset), {}, packer)
+    initialise(model, samples, None)
+    expected = model.spatial_projector[1].weight.clone()
+    model.spatial_projector[1].weight.data.zero_()
+    initialise(model, samples, {"0.weight": torch.ones(48)})
+    assert torch.equal(model.spatial_projector[1].weight, expected)
+
+
+def test_stopped_run_does_not_go_on_with_another_base(
+    dataset, store, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    write_internvl2(tmp_path / "base")
+    settings = make_settings(base=str(tmp_path / "base"))
+    with pytest.raises(Stopped):
+        train(dataset, store, settings, {}, stop_at(3))
+    file = tmp_path / "base" / "model.safetensors"
+    tensors = load_file(file)
+    tensors["language_model.model.norm.weight"] += 1
+    save_file(tensors, file)
+    with pytest.raises(CheckpointError, match="holds a run with other base; choose another"):
+        train(dataset, store, settings, {})
