@@ -2,8 +2,9 @@
 
 main        the entry point
 options     what the commands share: -c and --set, examples in the help, progress bars
-pipeline    demo, extract, train, evaluate, score, config
+pipeline    demo, extract, train, evaluate, score, import-checkpoint, config
 cache       the feature store
+dataset     ratings, import, split, check, describe
 
 A stage, and torch with it, is imported only when its command runs.
 """

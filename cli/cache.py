@@ -12,7 +12,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "cache",
         _cache,
-        "show what a feature store holds, or check every value of it",
+        "show or verify what a feature store holds",
         "finevq cache verify runs/demo/features",
     )
     cache.add_argument("action", choices=["info", "verify"])

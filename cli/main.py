@@ -5,16 +5,16 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from ..errors import FineVQError
-from . import cache, pipeline
+from . import cache, dataset, pipeline
 
 EPILOG = """\
-The usual way; a step can be resumed, and does nothing where nothing is left:
+The usual way; each step can be resumed (`finevq COMMAND --help` has an example):
   finevq extract -c my.toml      videos to features
   finevq train -c my.toml        features to a checkpoint
-  finevq evaluate -c my.toml     predictions, metrics and a report
-`finevq COMMAND --help` shows the options and an example."""
+  finevq evaluate -c my.toml     predictions, metrics and a report"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,9 +42,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="finevq",
         description="Fine-grained video quality assessment over precomputed, verified features.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=23),
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (pipeline, cache):
+    for group in (pipeline, cache, dataset):
         group.add_commands(commands)
     return parser

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pandas as pd
 
@@ -111,20 +112,23 @@ def _read_manifest(folder: Path) -> tuple[Path, pd.DataFrame]:
     )
 
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """A CSV file of a dataset with every cell as text.
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """A CSV file of a dataset with every cell as text; `options` are those of pandas.
 
     Raises:
-        DatasetError: not a CSV file in UTF-8, or rows with more cells than the header.
+        DatasetError: no such file, not a CSV file in UTF-8, or rows with more cells than header.
     """
     try:
-        table = pd.read_csv(
+        table: pd.DataFrame = pd.read_csv(
             path,
             dtype=str,
             encoding="utf-8-sig",  # spreadsheets and the official files start with a BOM
             keep_default_na=False,
             skip_blank_lines=False,
+            **options,
         )
+    except OSError as error:
+        raise DatasetError(f"{path}: {error.strerror or error}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: not a UTF-8 CSV file: {str(error).strip()}") from error
     if not isinstance(table.index, pd.RangeIndex):  # pandas took the first cells for row names

@@ -12,12 +12,13 @@ from finevq.cache.records import Failure
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
 from finevq.cli import cache as cache_commands
+from finevq.cli import dataset as dataset_commands
 from finevq.cli import main as cli
 from finevq.cli import pipeline
 from finevq.cli.options import progress as progress_bar
 from finevq.errors import FineVQError
 
-COMMANDS = ("demo", "extract", "train", "evaluate", "score", "config", "cache")
+COMMANDS = ("demo", "extract", "train", "evaluate", "score", "config", "cache", "dataset")
 
 
 @pytest.fixture(autouse=True)
@@ -81,8 +82,8 @@ def test_the_help_of_a_command_has_an_example(capsys, monkeypatch, command: str)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_example_of_a_command_can_be_parsed(capsys, monkeypatch, command: str) -> None:
     example = help_of(capsys, command).splitlines()[-1].split()
-    group = cache_commands if command == "cache" else pipeline
-    monkeypatch.setattr(group, f"_{command}", lambda given: 0)
+    groups = {"cache": (cache_commands, "_cache"), "dataset": (dataset_commands, "_ratings")}
+    monkeypatch.setattr(*groups.get(command, (pipeline, f"_{command}")), lambda given: 0)
     assert cli.main(example[1:]) == 0
 
 
