@@ -11,10 +11,8 @@ from ..errors import FineVQError
 from . import cache, dataset, pipeline
 
 EPILOG = """\
-The usual way; each step can be resumed (`finevq COMMAND --help` has an example):
-  finevq extract -c my.toml      videos to features
-  finevq train -c my.toml        features to a checkpoint
-  finevq evaluate -c my.toml     predictions, metrics and a report"""
+In order: extract, train, evaluate, each with `-c my.toml`; each resumes where it was stopped.
+`finevq COMMAND --help` shows the options and an example."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

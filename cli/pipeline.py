@@ -60,11 +60,27 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     score.add_argument("--checkpoint", type=Path, metavar="DIR", help="(train.out)")
     score.add_argument("--json", action="store_true", help="one JSON object a line")
     add_config(score)
+    imported = add_command(
+        commands,
+        "import-checkpoint",
+        _import_checkpoint,
+        "take over a published FineVQ checkpoint",
+        "finevq import-checkpoint weights/FineVQ --out runs/finevq --motion all",
+    )
+    imported.add_argument("folder", metavar="DIR", help="its folder, or its name on the hub")
+    imported.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT")
+    imported.add_argument(
+        "--motion",
+        choices=["frames8", "all"],
+        default="frames8",
+        help="motion as in the official training (frames8) or evaluation (all)",
+    )
+    add_config(imported)
     config = add_command(
         commands,
         "config",
         _config,
-        "print the resolved configuration and where each value came from",
+        "print the configuration and where each value came from",
         "finevq config -c my.toml",
     )
     add_config(config)
@@ -185,6 +201,24 @@ def _score(given: argparse.Namespace) -> int:
             for dimension, found in card.ratings.items():
                 print(f"  {dimension:9}{found.score:7.1f}  {found.level}", flush=True)
     return 2 if failed else 0
+
+
+def _import_checkpoint(given: argparse.Namespace) -> None:
+    config = load(given)
+    from ..evaluate.official import import_checkpoint
+
+    info = import_checkpoint(
+        given.folder,
+        given.out,
+        motion=given.motion,
+        extract=config.extract,
+        dtype=config.cache.dtype,
+        precision=config.train.precision,
+    )
+    print(
+        f"checkpoint in {given.out}; it needs the features {info.identity.digest[:12]}, which "
+        f"`finevq extract -c {given.out / 'extract.toml'}` makes"
+    )
 
 
 def _config(given: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "cache": {"errors"},
     "extract": {"errors", "weights", "cache", "dataset"},
     "train": {"errors", "weights", "cache", "dataset"},
-    "evaluate": {"errors", "cache", "dataset", "extract", "train"},
+    "evaluate": {"errors", "weights", "cache", "dataset", "extract", "train"},
     "config": {"errors", *(f"{room}.settings" for room in STAGES)},
     "cli": {"errors", "config", *STAGES},
     "__main__": {"cli"},

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from sentencepiece import SentencePieceTrainer
 from torch import Tensor
 
+from finevq.dataset.questions import LEVELS
 from finevq.dataset.videos import DIMENSIONS
 from finevq.train.embedded import QUESTIONS, embedded_tokenizer
 from finevq.train.prompts import INTERNVL2, rating
@@ -49,11 +50,14 @@ LLM: dict[str, Any] = {
     "torch_dtype": "bfloat16",
 }
 
+LEVEL_TEXTS = [f"The quality of this video is {word}." for word in LEVELS] * 20
+"""Often enough for each word to become one piece, as in the published vocabulary."""
+
 
 def write_sentencepiece(path: Path) -> None:
     """A BPE model with the flags of InternLM2's; its last two pieces are unused ones."""
     texts = [rating(d, profile=p).text for d in DIMENSIONS for p in ("finevq", "official")]
-    texts += [*QUESTIONS, INTERNVL2.system, "Its quality overall is fair. good excellent bad poor"]
+    texts += [*QUESTIONS, INTERNVL2.system, *LEVEL_TEXTS]
     model = io.BytesIO()
     SentencePieceTrainer.train(
         sentence_iterator=iter(texts),
@@ -147,7 +151,7 @@ def draw(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, Tens
         if len(shape) == 1:
             value = 0.1 * value + float(name.endswith(("norm.weight", "0.weight")))
         elif "embed" not in name:
-            value *= 1.5 * shape[-1] ** -0.5
+            value *= shape[-1] ** -0.5
         drawn[name] = value.to(torch.bfloat16)
     return drawn
 
