@@ -18,6 +18,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     actions = dataset.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add_ratings(actions)
+    _add_import(actions)
 
 
 def _add_ratings(actions: "Commands[argparse.ArgumentParser]") -> None:
@@ -46,6 +47,28 @@ def _add_ratings(actions: "Commands[argparse.ArgumentParser]") -> None:
         ("share-of", ["rated", "all"]),
     ):
         added.add_argument(f"--{name}", choices=choices, help="instead of the rule's")
+
+
+def _add_import(actions: "Commands[argparse.ArgumentParser]") -> None:
+    added = add_command(
+        actions,
+        "import",
+        _import,
+        "import a published database, checking it against its published size",
+        "finevq dataset import live-vqc LIVE-VQC --out data/live-vqc",
+    )
+    added.add_argument("database", help="one of docs/datasets.md, or csv")
+    added.add_argument("folder", type=Path, help="its labels and videos")
+    added.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new dataset")
+    added.add_argument(
+        "--labels",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="official: these files; csv: the file",
+    )
+    added.add_argument("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="csv: of MOS")
+    _add_columns(added)
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
@@ -92,5 +115,31 @@ def _ratings(given: argparse.Namespace) -> None:
     for subject, share in found.rejected.items():
         print(f"  rejected: {subject}, {share:.1%} outliers")
     for note in found.notes:
+        print(f"  {note}")
+    print(f"dataset in {given.out}; use it with -c {given.out / 'dataset.toml'}")
+
+
+def _import(given: argparse.Namespace) -> None:
+    from ..dataset.importing import import_csv, import_database
+    from ..errors import DatasetError
+
+    if given.database == "csv":
+        if not (given.labels and given.range and given.columns):
+            raise DatasetError(
+                "import csv needs --labels FILE, --range LOW HIGH and --columns video=NAME "
+                "overall=NAME"
+            )
+        report = import_csv(
+            given.labels[0], given.folder, given.out, dict(given.columns), tuple(given.range)
+        )
+    else:
+        report = import_database(given.database, given.folder, given.out, given.labels)
+    for file, rows in report.rows.items():
+        print(f"{file}: {rows} rows")
+    labels = ", ".join(f"{count} in {name}" for name, count in report.labels.items()) or "none"
+    print(f"{report.videos} videos; labels: {labels}")
+    if report.parts:
+        print("parts: " + ", ".join(f"{count} {part}" for part, count in report.parts.items()))
+    for note in report.notes:
         print(f"  {note}")
     print(f"dataset in {given.out}; use it with -c {given.out / 'dataset.toml'}")

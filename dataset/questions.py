@@ -40,8 +40,21 @@ class Question:
     answer: str
 
 
+def rated_dimension(text: str) -> str | None:
+    """The dimension that a question asks a rating in, None where it asks something else.
+
+    The official wordings: "How would you rate the overall quality of this video?" and
+    "Considering the noise dimension, how would you rate the quality of this video?".
+    """
+    if "how would you rate the" not in text.lower():
+        return None
+    return next((d for d in DIMENSIONS if d in text.lower()), "overall")
+
+
 def load_questions(dataset: Dataset) -> Mapping[str, list[Question]]:
     """The questions of each video, by video id, in the order of the file; none without a file.
+
+    Lines that ask a rating are passed over: training asks for all ratings itself, from the MOS.
 
     Raises:
         DatasetError: a line that is not in the official layout, an answer that is not among its
@@ -63,13 +76,16 @@ def load_questions(dataset: Dataset) -> Mapping[str, list[Question]]:
         video_id = dataset.video_id(video)
         if video_id not in known:
             raise DatasetError(f"{path}, line {number}: {video!r} is not in the dataset's manifest")
+        if question is None:
+            continue
         if any(other.text == question.text for other in questions[video_id]):
             raise DatasetError(f"{path}, line {number}: {video!r} is asked the same question twice")
         questions[video_id].append(question)
     return questions
 
 
-def _parse(path: Path, number: int, line: str) -> tuple[str, Question]:
+def _parse(path: Path, number: int, line: str) -> tuple[str, Question | None]:
+    """Video and question; None for one that asks a rating."""
     try:
         entry = json.loads(line)
         human, ai = entry["conversations"]
@@ -82,6 +98,8 @@ def _parse(path: Path, number: int, line: str) -> tuple[str, Question]:
         raise DatasetError(
             f"{path}, line {number}: not in the official layout ({type(error).__name__}: {error})"
         ) from error
+    if rated_dimension(text):
+        return video, None
     try:
         kind, options = classify(text)
     except DatasetError as error:
