@@ -143,7 +143,7 @@ def mlp_shapes(name: str, width: int) -> dict[str, tuple[int, ...]]:
 
 
 def draw(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, Tensor]:
-    """Weights in bfloat16, large enough for every one to matter."""
+    """Weights in bfloat16: large enough to matter, small enough not to magnify rounding."""
     source = torch.Generator().manual_seed(seed)
     drawn = {}
     for name, shape in shapes.items():
@@ -151,7 +151,7 @@ def draw(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, Tens
         if len(shape) == 1:
             value = 0.1 * value + float(name.endswith(("norm.weight", "0.weight")))
         elif "embed" not in name:
-            value *= shape[-1] ** -0.5
+            value *= 0.7 * shape[-1] ** -0.5
         drawn[name] = value.to(torch.bfloat16)
     return drawn
 
