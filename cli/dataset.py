@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from .options import Commands, add_command
+from .options import Commands, add_command, add_config, load, progress
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -19,6 +19,8 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     actions = dataset.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add_ratings(actions)
     _add_import(actions)
+    _add_split(actions)
+    _add_check(actions)
 
 
 def _add_ratings(actions: "Commands[argparse.ArgumentParser]") -> None:
@@ -69,6 +71,37 @@ def _add_import(actions: "Commands[argparse.ArgumentParser]") -> None:
     )
     added.add_argument("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="csv: of MOS")
     _add_columns(added)
+
+
+def _add_split(actions: "Commands[argparse.ArgumentParser]") -> None:
+    added = add_command(
+        actions,
+        "split",
+        _split,
+        "draw train, val and test parts, one content never in two of them",
+        "finevq dataset split random -c data/dataset.toml --ratio 4:1 --rounds 10",
+    )
+    added.add_argument("split_name", metavar="NAME", help="splits/NAME.csv, NAME1.csv in rounds")
+    added.add_argument("--ratio", default="4:1:1", help="train:val:test or train:test (4:1:1)")
+    added.add_argument("--rounds", type=int, default=1, help="independent splits (1)")
+    added.add_argument("--seed", type=int, default=0, help="(0)")
+    added.add_argument("--group", default="", metavar="COLUMN", help="keep equal values together")
+    added.add_argument("--stratify", action="store_true", help="spread the MOS evenly")
+    added.add_argument("--near-duplicates", action="store_true", help="keep what looks alike")
+    add_config(added)
+
+
+def _add_check(actions: "Commands[argparse.ArgumentParser]") -> None:
+    added = add_command(
+        actions,
+        "check",
+        _check,
+        "prove by the files' content that the parts of splits are disjoint",
+        "finevq dataset check -c data/dataset.toml",
+    )
+    added.add_argument("--split", metavar="NAME", help="only this one; all if not given")
+    added.add_argument("--near-duplicates", action="store_true", help="compare pictures too")
+    add_config(added)
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
@@ -143,3 +176,42 @@ def _import(given: argparse.Namespace) -> None:
     for note in report.notes:
         print(f"  {note}")
     print(f"dataset in {given.out}; use it with -c {given.out / 'dataset.toml'}")
+
+
+def _split(given: argparse.Namespace) -> None:
+    from ..dataset.splitting import SplitRequest, write_splits
+    from ..dataset.videos import load_dataset
+
+    request = SplitRequest(
+        name=given.split_name,
+        ratio=given.ratio,
+        rounds=given.rounds,
+        seed=given.seed,
+        group=given.group,
+        stratify=given.stratify,
+        near_duplicates=given.near_duplicates,
+    )
+    with progress("read videos") as step:
+        written = write_splits(load_dataset(load(given).dataset), request, step)
+    for name, counts in written.counts.items():
+        parts = ", ".join(f"{count} {part}" for part, count in counts.items())
+        print(f"splits/{name}.csv: {parts}; sha256 {written.digests[name]}")
+    for note in written.notes:
+        print(f"  {note}")
+
+
+def _check(given: argparse.Namespace) -> int:
+    from ..dataset.splits import split_names
+    from ..dataset.splitting import check_split
+    from ..dataset.videos import load_dataset
+
+    dataset = load_dataset(load(given).dataset)
+    wrong = 0
+    for name in [given.split] if given.split else split_names(dataset):
+        with progress(f"check {name}") as step:
+            problems = check_split(dataset, name, alike=given.near_duplicates, progress=step)
+        wrong += len(problems)
+        for problem in problems:
+            print(f"{name}: {problem}")
+        print(f"{name}: {len(problems) or 'no'} problems")
+    return 2 if wrong else 0

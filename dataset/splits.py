@@ -1,6 +1,13 @@
-"""Splits: which videos train a model, choose it and test it (`splits/NAME.csv`)."""
+"""Splits: which videos train a model, choose it and test it (`splits/NAME.csv`).
 
+The columns are `video,part` and, where `finevq dataset split` made the file, `sha256`: the hash of
+the video's bytes, empty for a file that was not there. One content is never in two parts.
+"""
+
+from pathlib import Path
 from typing import Literal, cast
+
+import pandas as pd
 
 from ..errors import DatasetError
 from .videos import Dataset, Video, read_csv
@@ -14,16 +21,15 @@ def load_split(dataset: Dataset, name: str) -> dict[Part, list[Video]]:
 
     Raises:
         DatasetError: no such split, another column layout, a part that is not train, val or test,
-            a video twice, or one that the dataset does not have.
+            a video twice, one that the dataset does not have, or one content in two parts.
     """
-    folder = dataset.settings.folder / "splits"
-    path = folder / f"{name}.csv"
+    path = split_path(dataset, name)
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.csv"))) or "none"
+        known = ", ".join(split_names(dataset)) or "none"
         raise DatasetError(f"{path}: no such split; the splits of this dataset: {known}")
     table = read_csv(path)
-    if list(table.columns) != ["video", "part"]:
-        raise DatasetError(f"{path}: the columns must be video,part")
+    if list(table.columns) not in (["video", "part"], ["video", "part", "sha256"]):
+        raise DatasetError(f"{path}: the columns must be video,part or video,part,sha256")
     known_ids = set(dataset.ids)
     part_of: dict[str, Part] = {}
     for row, (video, part) in enumerate(zip(table["video"], table["part"], strict=True), start=2):
@@ -35,4 +41,39 @@ def load_split(dataset: Dataset, name: str) -> dict[Part, list[Video]]:
         if video_id not in known_ids:
             raise DatasetError(f"{path}, row {row}: {video!r} is not in the dataset's manifest")
         part_of[video_id] = cast(Part, part)
+    if "sha256" in table:
+        _refuse_overlap(path, table)
     return {part: [v for v in dataset if part_of.get(v.id) == part] for part in PARTS}
+
+
+def split_path(dataset: Dataset, name: str) -> Path:
+    """The file of a split, whether it is there or not."""
+    return dataset.settings.folder / "splits" / f"{name}.csv"
+
+
+def split_names(dataset: Dataset) -> list[str]:
+    """The splits that the dataset has."""
+    return sorted(file.stem for file in (dataset.settings.folder / "splits").glob("*.csv"))
+
+
+def recorded_hashes(dataset: Dataset, name: str) -> dict[str, str]:
+    """The content hash of each video, by id, as far as the split's file has them."""
+    table = read_csv(split_path(dataset, name))
+    if "sha256" not in table:
+        return {}
+    pairs = zip(table["video"], table["sha256"], strict=True)
+    return {dataset.video_id(video): sha256 for video, sha256 in pairs if sha256}
+
+
+def _refuse_overlap(path: Path, table: pd.DataFrame) -> None:
+    hashed = table[table["sha256"] != ""]
+    parts = hashed.groupby("sha256")["part"].transform("nunique")
+    if (parts > 1).any():
+        both = hashed[hashed["sha256"] == hashed["sha256"][parts > 1].iloc[0]]
+        first = both.iloc[0]
+        second = both[both["part"] != first["part"]].iloc[0]
+        raise DatasetError(
+            f"{path}: {first['video']!r} ({first['part']}) and {second['video']!r} "
+            f"({second['part']}) have the same content; make the split again with "
+            "`finevq dataset split`, which keeps them together"
+        )

@@ -75,7 +75,7 @@ def load_dataset(settings: DatasetSettings) -> Dataset:
     low, high = settings.mos_range
     if not low < high:
         raise DatasetError(f"dataset.mos_range is [{low}, {high}]: the first must be the lower one")
-    path, table = _read_manifest(settings.folder)
+    path, table = read_manifest(settings.folder)
     names = _names(path, table)
     labels = {d: _labels(path, table, d, low, high) for d in DIMENSIONS if d in table.columns}
     categories = (
@@ -96,8 +96,12 @@ def load_dataset(settings: DatasetSettings) -> Dataset:
     )
 
 
-def _read_manifest(folder: Path) -> tuple[Path, pd.DataFrame]:
-    """The manifest; row numbers in messages count from the header = 1."""
+def read_manifest(folder: Path) -> tuple[Path, pd.DataFrame]:
+    """The manifest's path and its table as it stands; messages count rows from the header = 1.
+
+    Raises:
+        DatasetError: there is none, or it is neither CSV nor Parquet.
+    """
     csv, parquet = folder / "videos.csv", folder / "videos.parquet"
     if csv.is_file():
         return csv, read_csv(csv)

@@ -60,6 +60,14 @@ def test_a_dataset_without_splits_says_so(dataset: Dataset) -> None:
         load_split(dataset, "random1")
 
 
+def test_hashes_that_are_empty_or_in_one_part_are_no_overlap(dataset: Dataset) -> None:
+    write(
+        dataset,
+        "video,part,sha256\na.mp4,train,77\nc.mp4,train,77\nd.mp4,test,\nclips/b.mp4,val,\n",
+    )
+    assert ids(load_split(dataset, "random1"))["train"] == ["demo/c.mp4", "demo/a.mp4"]
+
+
 @dataclass(frozen=True)
 class Bad:
     """A split that is refused: the row that the message names, and what it says."""
@@ -77,6 +85,12 @@ BAD = [
     Bad("extra column", "video,part,fold\na.mp4,train,1\n", None, "columns must be video,part"),
     Bad("extra cell", "video,part\nx,a.mp4,train\n", None, "more cells than the header"),
     Bad("empty file", "", None, "not a UTF-8 CSV file"),
+    Bad(
+        "one content in two parts",
+        "video,part,sha256\na.mp4,train,77\nc.mp4,train,\nd.mp4,test,77\n",
+        None,
+        "'a.mp4' .train. and 'd.mp4' .test. have the same content; make the split again",
+    ),
     Bad("unknown part", "video,part\na.mp4,train\nc.mp4,dev\n", 3, "part 'dev' is not train"),
     Bad("capital", "video,part\na.mp4,Train\n", 2, "part 'Train' is not train, val or test"),
     Bad("no part", "video,part\na.mp4,\n", 2, "part '' is not train, val or test"),
