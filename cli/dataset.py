@@ -18,6 +18,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     actions = dataset.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add_ratings(actions)
+    _add_questions(actions)
     _add_import(actions)
     _add_split(actions)
     _add_check(actions)
@@ -49,6 +50,19 @@ def _add_ratings(actions: "Commands[argparse.ArgumentParser]") -> None:
         ("share-of", ["rated", "all"]),
     ):
         added.add_argument(f"--{name}", choices=choices, help="instead of the rule's")
+
+
+def _add_questions(actions: "Commands[argparse.ArgumentParser]") -> None:
+    added = add_command(
+        actions,
+        "questions",
+        _questions,
+        "compose the paper's questions, levels and descriptions from MOS and attributes",
+        "finevq dataset questions -c study/dataset.toml",
+    )
+    added.add_argument("--attributes", type=Path, metavar="FILE", help="(attributes.csv beside it)")
+    added.add_argument("--seed", type=int, default=0, help="of the options and their order (0)")
+    add_config(added)
 
 
 def _add_import(actions: "Commands[argparse.ArgumentParser]") -> None:
@@ -150,6 +164,24 @@ def _ratings(given: argparse.Namespace) -> None:
     for note in found.notes:
         print(f"  {note}")
     print(f"dataset in {given.out}; use it with -c {given.out / 'dataset.toml'}")
+
+
+def _questions(given: argparse.Namespace) -> None:
+    from ..dataset.compose import compose, load_attribute_labels, write_questions
+    from ..dataset.videos import load_dataset
+
+    dataset = load_dataset(load(given).dataset)
+    file = given.attributes or dataset.settings.folder / "attributes.csv"
+    made = compose(dataset, load_attribute_labels(dataset, file), given.seed)
+    write_questions(dataset, made)
+    print(
+        f"{len(made.questions)} questions, {len(made.levels)} levels and {len(made.descriptions)} "
+        f"descriptions of {len(dataset)} videos in {dataset.settings.folder}"
+    )
+    for kind, answers in {**made.answers, "letters of which": made.letters}.items():
+        common = answers.most_common()
+        listed = ", ".join(f"{answer} {count}" for answer, count in common[:8])
+        print(f"  {kind}: {listed}; always the first is right {common[0][1] / answers.total():.0%}")
 
 
 def _import(given: argparse.Namespace) -> None:
