@@ -22,6 +22,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     _add_import(actions)
     _add_split(actions)
     _add_check(actions)
+    _add_describe(actions)
 
 
 def _add_ratings(actions: "Commands[argparse.ArgumentParser]") -> None:
@@ -115,6 +116,20 @@ def _add_check(actions: "Commands[argparse.ArgumentParser]") -> None:
     )
     added.add_argument("--split", metavar="NAME", help="only this one; all if not given")
     added.add_argument("--near-duplicates", action="store_true", help="compare pictures too")
+    add_config(added)
+
+
+def _add_describe(actions: "Commands[argparse.ArgumentParser]") -> None:
+    added = add_command(
+        actions,
+        "describe",
+        _describe,
+        "write histograms, correlations and picture features as a page and CSV",
+        "finevq dataset describe -c data/dataset.toml --out description",
+    )
+    added.add_argument("--out", type=Path, default=Path("description"), metavar="DIR")
+    added.add_argument("--no-features", action="store_true", help="do not decode the videos")
+    added.add_argument("--workers", type=int, metavar="N", help="processes (one a CPU)")
     add_config(added)
 
 
@@ -247,3 +262,15 @@ def _check(given: argparse.Namespace) -> int:
             print(f"{name}: {problem}")
         print(f"{name}: {len(problems) or 'no'} problems")
     return 2 if wrong else 0
+
+
+def _describe(given: argparse.Namespace) -> None:
+    from ..dataset.describe import describe
+    from ..dataset.videos import load_dataset
+
+    dataset = load_dataset(load(given).dataset)
+    with progress("features") as step:
+        written = describe(
+            dataset, given.out, step, features=not given.no_features, workers=given.workers
+        )
+    print(f"written: {', '.join(map(str, written))}")

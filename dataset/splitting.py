@@ -256,11 +256,13 @@ def check_split(
     part_of = {video.id: part for part, videos in split.items() for video in videos}
     paths = {video.path: video.id for videos in split.values() for video in videos}
     found = {paths[path]: sha256 for path, sha256 in content_hashes(paths, progress).items()}
-    problems = [
-        f"{video}: no such file, its content is not proven"
-        for video in part_of
-        if video not in found
-    ]
+    missing = [video for video in part_of if video not in found]
+    problems = []
+    if missing:
+        problems.append(
+            f"{len(missing)} of {len(part_of)} files are not there, such as {missing[0]}: their "
+            "content is not proven"
+        )
     problems += [
         f"{video}: the file is not the one that the split was made with"
         for video, sha256 in recorded_hashes(dataset, name).items()

@@ -163,7 +163,9 @@ def test_missing_files_are_said(files: Dataset) -> None:
     (files.settings.folder / "5.mp4").unlink()
     written = write_splits(files, SplitRequest("s", "4:1"))
     assert "1 video files are not there; their content is not compared" in written.notes
-    assert check_split(files, "s") == ["demo/5.mp4: no such file, its content is not proven"]
+    assert check_split(files, "s") == [
+        "1 of 30 files are not there, such as demo/5.mp4: their content is not proven"
+    ]
 
 
 def test_a_copied_video_in_another_part_is_found(files: Dataset) -> None:
