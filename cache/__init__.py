@@ -1,9 +1,11 @@
 """The feature store: Zarr shards that name their identity, commit whole and can be verified.
 
-store.FeatureStore      create, open, plan, write_shard, read, records, info
+store.FeatureStore      create, open, plan, space, write_shard, withdraw, read, records, info
 identity.Identity       what the features were made with
 records                 Features and Failure go in, Source and RowRecord are kept
-verify.verify           reads every committed row and yields what is wrong
+verify                  reads every committed row and yields what is wrong; repair withdraws it
+hdf5                    a store as one HDF5 file, and back
+statistics              what the stored features are like, channel by channel
 settings.CacheSettings  the `[cache]` section of pipeline.toml
 """
 

@@ -1,11 +1,13 @@
 """Whole files of a store, read and replaced as one; local folders and fsspec URLs look the same."""
 
 import os
+import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import fsspec
+import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
@@ -43,12 +45,35 @@ class Folder:
         paths = [self._at(name) for name in names]
         return list(self._fs.cat_ranges(paths, None, None, on_error="raise"))
 
-    def write(self, name: str, data: bytes) -> None:
+    def read_range(self, name: str, start: int, size: int | None = None) -> np.ndarray:
+        """Return bytes of a file as a writable uint8 array.
+
+        Args:
+            name: The file's.
+            start: The first byte; negative counts from the end.
+            size: Number of bytes, None for all up to the end.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file ends before.
+        """
+        wanted = -start if size is None else size
+        if self.local:
+            data = _read_range(self._at(name), start, wanted)
+        else:
+            end = None if size is None else start + size
+            raw = self._fs.cat_file(self._at(name), start=start, end=end)
+            data = np.frombuffer(bytearray(raw), np.uint8)
+        if len(data) != wanted:
+            raise ValueError(f"{len(data)} of {wanted} bytes are there")
+        return data
+
+    def write(self, name: str, *parts: bytes | memoryview) -> None:
         """Create or replace a file; a reader sees the old bytes or the new ones, never a part."""
         if self.local:
-            _replace(Path(self._at(name)), data)
+            _replace(Path(self._at(name)), parts)
         else:
-            self._fs.pipe_file(self._at(name), data)
+            self._fs.pipe_file(self._at(name), b"".join(parts))
 
     def delete(self, name: str) -> None:
         """Remove a file if it is there."""
@@ -69,6 +94,15 @@ class Folder:
         self._fs.invalidate_cache()
         return int(self._fs.du(self._at(folder)))
 
+    def free(self) -> int | None:
+        """Return the bytes that may still be written here; None behind a URL."""
+        if not self.local:
+            return None
+        there = Path(self._path)
+        while not there.exists():
+            there = there.parent
+        return shutil.disk_usage(there).free
+
     def zarr_store(self, name: str, *, read_only: bool) -> Store:
         """Return a subfolder as zarr sees it."""
         if self.local:
@@ -79,12 +113,22 @@ class Folder:
         return f"{self._path}/{name}"
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _read_range(path: str, start: int, size: int) -> np.ndarray:
+    with open(path, "rb", buffering=0) as file:
+        end = os.fstat(file.fileno()).st_size
+        first = start if start >= 0 else max(0, end + start)
+        if first + size > end:  # an offset of damaged bytes may be beyond what `seek` takes
+            return np.empty(0, np.uint8)
+        file.seek(first)
+        return np.fromfile(file, np.uint8, size)
+
+
+def _replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with partial.open("xb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -1,32 +1,28 @@
-"""The two Zarr arrays of a store: whole shards are written, single rows are read.
+"""The Zarr arrays of a store: whole shards are written, single rows are read.
 
-An empty row is NaN, the fill value, and features are always finite. So a row that was never
-written, or whose shard file is gone, cannot be taken for features.
+Zarr keeps the arrays' metadata, so that any Zarr reader opens them; the shard files themselves
+are written and read by `shards`.
 """
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import zarr
 from zarr.abc.store import Store
-from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.core.buffer import Buffer
+from zarr.codecs import Crc32cCodec
 from zarr.storage import MemoryStore
 
 from ..errors import StoreError
 from ._files import Folder
-from .layout import ARRAYS, Layout
+from .layout import Layout
+from .shards import Stored, encode, read_row
+from .values import StoredRow
 
 GROUP = "tokens.zarr"
 
-# Tokens of a network hardly compress; higher levels cost time and gain nothing.
-_ZSTD_LEVEL = 1
-
 
 class Arrays:
-    """The arrays below `tokens.zarr`; nothing is opened before the first use."""
+    """The arrays below `tokens.zarr`; nothing is opened before it is used."""
 
     def __init__(self, folder: Folder, layout: Layout) -> None:
         self._folder = folder
@@ -36,88 +32,88 @@ class Arrays:
         """Make the group and its arrays with no rows; what is there already stays."""
         store = self._folder.zarr_store(GROUP, read_only=False)
         group = zarr.open_group(store, mode="a", zarr_format=3)
-        for name in ARRAYS:
+        for name in self._layout.arrays:
             if name not in group:
                 self._new_array(store, name, rows=0)
 
     def grow(self, rows: int) -> None:
-        """Lengthen the arrays to a number of rows, a multiple of a shard; they never shrink."""
+        """Lengthen the arrays to a number of rows, a multiple of a shard; they never shrink.
+
+        Raises:
+            StoreError: An array is missing, damaged or not laid out as store.json says.
+        """
         store = self._folder.zarr_store(GROUP, read_only=False)
-        for name in ARRAYS:
+        for name in self._layout.arrays:
             array = self._open_array(store, name, mode="r+")
             if array.shape[0] < rows:
                 array.resize((rows, *array.shape[1:]))
-        self.__dict__.pop("opened", None)  # they were opened with fewer rows
 
-    @cached_property
-    def opened(self) -> dict[str, zarr.Array[Any]]:
-        """The arrays for reading, by name.
+    def lengths(self) -> dict[str, int]:
+        """Return the number of rows of each array.
 
         Raises:
             StoreError: An array is missing, damaged or not laid out as store.json says.
         """
         store = self._folder.zarr_store(GROUP, read_only=True)
-        return {name: self._open_array(store, name, mode="r") for name in ARRAYS}
+        return {
+            name: self._open_array(store, name, mode="r").shape[0] for name in self._layout.arrays
+        }
 
-    def write(self, shard: int, blocks: Mapping[str, np.ndarray]) -> None:
-        """Write one whole shard of each array.
+    def write(self, shard: int, rows: Mapping[int, StoredRow]) -> None:
+        """Write one whole shard of each array; rows that are not given are empty."""
+        size = self._layout.rows_per_shard
+        places = [rows.get(row) for row in range(shard * size, (shard + 1) * size)]
+        for name in self._layout.arrays:
+            parts = encode([None if row is None else row[name] for row in places])
+            self._folder.write(self.file(name, shard), *parts)
 
-        zarr would first read the shard that it replaces, and stop if that one is damaged. So zarr
-        encodes into memory, and the file is then replaced as a whole.
+    def delete(self, shard: int) -> None:
+        """Remove a shard's files."""
+        for name in self._layout.arrays:
+            self._folder.delete(self.file(name, shard))
 
-        Args:
-            shard: The shard's number.
-            blocks: name -> (rows a shard, *row shape) of the stored dtype; empty rows are NaN.
-        """
-        for name in ARRAYS:
-            files: dict[str, Buffer] = {}
-            array = self._new_array(MemoryStore(files), name, rows=self._layout.rows_per_shard)
-            array[:] = blocks[name]
-            self._folder.write(self.file(name, shard), files[self._key(name, 0)].to_bytes())
-
-    def read(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the spatial and motion values of a row, NaN where it is empty.
+    def read(self, row: int) -> dict[str, Stored | None]:
+        """Return what each array holds in a row, None where it is empty.
 
         Raises:
-            StoreError: The bytes are damaged or cannot be read.
+            StoreError: A file is missing or damaged.
         """
-        spatial, motion = (self._read(name, row) for name in ARRAYS)
-        return spatial, motion
+        shard, number = divmod(row, self._layout.rows_per_shard)
+        return {
+            name: read_row(
+                self._folder,
+                self.file(name, shard),
+                number,
+                rows=self._layout.rows_per_shard,
+                shape=array.shape,
+                dtype=array.dtype,
+            )
+            for name, array in self._layout.arrays.items()
+        }
 
     def file(self, name: str, shard: int) -> str:
         """Return the name of a shard's file below the store's folder."""
-        return f"{GROUP}/{self._key(name, shard)}"
+        zeros = "0" * len(self._layout.arrays[name].shape)
+        return "/".join([GROUP, name, "c", str(shard), *zeros])
 
     def missing(self, shard: int) -> list[str]:
         """Return the names of a shard's files that are not there."""
-        files = [self.file(name, shard) for name in ARRAYS]
+        files = [self.file(name, shard) for name in self._layout.arrays]
         return [file for file in files if not self._folder.exists(file)]
 
-    def _read(self, name: str, row: int) -> np.ndarray:
-        array = self.opened[name]
-        try:
-            return np.asarray(array[row])
-        except Exception as error:  # codecs and file systems raise what they like
-            why = str(error).split(". ")[0]
-            raise StoreError(f"{name} cannot be read ({why})") from error
-
-    def _key(self, name: str, shard: int) -> str:
-        return "/".join([name, "c", str(shard), *"0" * len(self._layout.shapes[name])])
-
     def _new_array(self, store: Store, name: str, rows: int) -> zarr.Array[Any]:
-        shape = self._layout.shapes[name]
+        array = self._layout.arrays[name]
         return zarr.create_array(
             store,
             name=name,
-            shape=(rows, *shape),
-            chunks=(1, *shape),
-            shards=(self._layout.rows_per_shard, *shape),
-            dtype=self._layout.stored_dtype,
+            shape=(rows, *array.shape),
+            chunks=(1, *array.shape),
+            shards=(self._layout.rows_per_shard, *array.shape),
+            dtype=array.dtype,
             filters=None,
-            compressors=[ZstdCodec(level=_ZSTD_LEVEL), Crc32cCodec()],
-            fill_value=float("nan"),
-            # A shard file then always exists, and looking for empty rows costs a third of a write.
-            config={"write_empty_chunks": True},
+            compressors=[Crc32cCodec()],
+            # Rows without features cannot be taken for some; 8-bit ones get it from their scale.
+            fill_value=float("nan") if array.dtype.kind == "f" else 0,
         )
 
     def _open_array(self, store: Store, name: str, mode: Any) -> zarr.Array[Any]:
@@ -128,8 +124,7 @@ class Arrays:
             raise StoreError(
                 f"{where} cannot be opened ({error}): restore its zarr.json"
             ) from error
-        shape, rows = self._layout.shapes[name], self._layout.rows_per_shard
-        found = (array.shape[1:], array.dtype, array.chunks, array.shards)
-        if found != (shape, self._layout.stored_dtype, (1, *shape), (rows, *shape)):
+        expected = self._new_array(MemoryStore(), name, rows=array.shape[0])
+        if str(array.metadata.to_dict()) != str(expected.metadata.to_dict()):  # NaN is not NaN
             raise StoreError(f"{where} is not laid out as store.json says: restore its zarr.json")
         return array

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,24 @@ from ..errors import StoreError
 from .identity import Identity, differing_lines
 from .settings import CacheSettings
 
-FORMAT = 1
+FORMAT = 2
 """Version of the store's layout on disk."""
 
-ARRAYS = ("spatial", "motion")
-"""The arrays of a store, in the order in which a row's checksum takes them."""
+FEATURES = ("spatial", "motion")
+"""What a video's features are, in this order everywhere."""
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """One array of a store.
+
+    Attributes:
+        shape: Shape of one row.
+        dtype: Of the stored values, little endian on every machine.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
 
 @dataclass(frozen=True)
@@ -25,7 +39,8 @@ class Layout:
     Attributes:
         identity: What the features were made with.
         shapes: Shape of one row of each array, (F, T, D) of spatial and (C, M) of motion.
-        dtype: "float16" or "float32".
+        dtype: "float16", "float32" or "int8", which has spatial tokens in 8 bits, each with a
+            scale, and motion in float16.
         rows_per_shard: Rows in one shard.
     """
 
@@ -35,9 +50,9 @@ class Layout:
     rows_per_shard: int
 
     def __post_init__(self) -> None:
-        if set(self.shapes) != set(ARRAYS) or any(min(s) < 1 for s in self.shapes.values()):
-            raise ValueError(f"shapes must be positive and name {ARRAYS}, got {self.shapes}")
-        if self.dtype not in ("float16", "float32") or self.rows_per_shard < 1:
+        if set(self.shapes) != set(FEATURES) or any(min(s) < 1 for s in self.shapes.values()):
+            raise ValueError(f"shapes must be positive and name {FEATURES}, got {self.shapes}")
+        if self.dtype not in ("float16", "float32", "int8") or self.rows_per_shard < 1:
             raise ValueError(f"impossible layout: {self.dtype}, {self.rows_per_shard} rows a shard")
 
     @classmethod
@@ -48,9 +63,28 @@ class Layout:
         return cls(identity, dict(shapes), settings.dtype, settings.rows_per_shard)
 
     @property
-    def stored_dtype(self) -> np.dtype[Any]:
-        """The dtype of the stored values: little endian on every machine."""
-        return np.dtype(self.dtype).newbyteorder("<")
+    def float_dtype(self) -> np.dtype[Any]:
+        """The dtype in which features are read: float16 of an 8-bit store."""
+        return np.dtype("<f2" if self.dtype == "int8" else self.dtype).newbyteorder("<")
+
+    @cached_property
+    def arrays(self) -> dict[str, ArrayLayout]:
+        """The stored arrays by name, in the order in which a row's checksum takes them."""
+        spatial, motion = (self.shapes[name] for name in FEATURES)
+        if self.dtype != "int8":
+            stored = {"spatial": ArrayLayout(spatial, self.float_dtype)}
+        else:
+            stored = {
+                "spatial": ArrayLayout(spatial, np.dtype(np.int8)),
+                "spatial_scale": ArrayLayout(spatial[:-1], np.dtype("<f4")),
+            }
+        return stored | {"motion": ArrayLayout(motion, self.float_dtype)}
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one video takes on disk, with its checksums and its place in the index."""
+        values = sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in self.arrays.values())
+        return values + 20 * len(self.arrays)
 
     def difference(self, asked: "Layout") -> list[str]:
         """Say where this layout, the store's, differs from the one asked for, a line a value."""
@@ -96,7 +130,7 @@ class Layout:
         return cls(identity, shapes, body["dtype"], body["rows_per_shard"])
 
     def _shapes(self) -> dict[str, list[int]]:
-        return {name: list(self.shapes[name]) for name in ARRAYS}
+        return {name: list(self.shapes[name]) for name in FEATURES}
 
     def _settings(self) -> dict[str, Any]:
         cache = {"dtype": self.dtype, "rows_per_shard": self.rows_per_shard}

@@ -10,4 +10,4 @@ class CacheSettings(BaseModel, extra="forbid", frozen=True, strict=True):
 
     path: str = Field(min_length=1)
     rows_per_shard: int = Field(ge=1)
-    dtype: Literal["float16", "float32"]
+    dtype: Literal["float16", "float32", "int8"]

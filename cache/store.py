@@ -1,7 +1,8 @@
 """The feature store: planned by one process, written shard by shard by many, read by any.
 
     store.json             identity and layout
-    tokens.zarr/           spatial (rows, F, T, D) and motion (rows, C, M); chunk = 1 row
+    tokens.zarr/           spatial (rows, F, T, D) and motion (rows, C, M); chunk = 1 row, and
+                           spatial_scale (rows, F, T) where tokens have 8 bits
     videos.parquet         row -> video id
     commits/000012.json    shard 12 is complete; what each of its rows holds
 
@@ -20,14 +21,16 @@ from ..errors import IdentityMismatch, StoreError
 from ._files import Folder
 from .arrays import GROUP, Arrays
 from .identity import Identity
-from .layout import ARRAYS, Layout
+from .layout import FEATURES, Layout
 from .plan import Plan
 from .records import Failure, Features, RowRecord, commit_bytes, parse_commit
 from .settings import CacheSettings
-from .values import filled_shard
+from .shards import Stored
+from .space import DiskFull, Space, is_disk_full
+from .values import checksum, restored, stored_shard
 
-_STORE = "store.json"
-_VIDEOS = "videos.parquet"
+STORE = "store.json"
+VIDEOS = "videos.parquet"
 _COMMITS = "commits"
 _COMMIT = re.compile(r"(\d{6,})\.json")
 _DIFFERENCES_SHOWN = 5
@@ -54,7 +57,7 @@ class FeatureStore:
     @staticmethod
     def exists(url: str) -> bool:
         """Tell whether there is a store at a path or URL."""
-        return Folder(url).exists(_STORE)
+        return Folder(url).exists(STORE)
 
     @classmethod
     def open(cls, url: str) -> "FeatureStore":
@@ -65,12 +68,12 @@ class FeatureStore:
         """
         folder = Folder(url)
         try:
-            data = folder.read(_STORE)
+            data = folder.read(STORE)
         except FileNotFoundError as error:
             raise StoreError(
                 f"no feature store at {url}: run `finevq extract`, or correct cache.path"
             ) from error
-        return cls(url, Layout.from_bytes(data, f"{folder.url}/{_STORE}"))
+        return cls(url, Layout.from_bytes(data, f"{folder.url}/{STORE}"))
 
     @classmethod
     def create(
@@ -92,17 +95,17 @@ class FeatureStore:
             StoreError: There is a store already, or the remains of one.
         """
         store = cls(url, Layout.of(identity, shapes, settings))
-        if store._folder.exists(_STORE):
+        if store._folder.exists(STORE):
             raise StoreError(
                 f"there is a feature store at {url} already: choose another cache.path"
             )
         if store._folder.names(_COMMITS):
             raise StoreError(
-                f"{store.url} holds features but no {_STORE}: restore it, or choose another "
+                f"{store.url} holds features but no {STORE}: restore it, or choose another "
                 f"cache.path"
             )
         store._arrays.create()
-        store._folder.write(_STORE, store.layout.to_bytes())  # last: it makes the folder a store
+        store._folder.write(STORE, store.layout.to_bytes())  # last: it makes the folder a store
         return store
 
     @classmethod
@@ -152,7 +155,7 @@ class FeatureStore:
         self._arrays.grow(len(plan.shards) * plan.rows_per_shard)
         added = len(plan.videos) - len(self._plan.videos)
         if added:
-            self._folder.write(_VIDEOS, plan.to_bytes())
+            self._folder.write(VIDEOS, plan.to_bytes())
             self._plan = plan
         return added
 
@@ -165,10 +168,16 @@ class FeatureStore:
         names = (_COMMIT.fullmatch(name) for name in self._folder.names(_COMMITS))
         return sorted(int(match[1]) for match in names if match)
 
-    def pending(self) -> list[int]:
-        """Return the planned shards that have no commit."""
+    def pending(self, among: range | None = None) -> list[int]:
+        """Return the planned shards, or those of a range of them, that have no commit."""
         done = set(self.committed())
-        return [shard for shard in self.shards if shard not in done]
+        shards = self.shards if among is None else among
+        return [shard for shard in shards if shard in self.shards and shard not in done]
+
+    def space(self, among: range | None = None) -> Space:
+        """Return the bytes that the pending shards need at most, and those that are free."""
+        videos = sum(len(self.shard_rows(shard)) for shard in self.pending(among))
+        return Space(videos * self.layout.row_bytes, self._folder.free())
 
     def write_shard(self, shard: int, results: Mapping[str, Features | Failure]) -> None:
         """Write a whole shard and commit it; the same results give the same bytes.
@@ -182,6 +191,7 @@ class FeatureStore:
         Raises:
             StoreError: The videos are not those of the shard, or features have another shape than
                 the store's rows.
+            DiskFull: There is no room; the shard stays pending and leaves no files.
         """
         rows = self.shard_rows(shard)
         odd = sorted(set(results) ^ set(rows.values()))
@@ -190,12 +200,40 @@ class FeatureStore:
                 f"results must be those of the {len(rows)} videos planned for shard {shard}: "
                 f"{', '.join(odd[:3])} missing or not among them"
             )
-        blocks, records = filled_shard(self.layout, rows, results)
+        values, records = stored_shard(self.layout, rows, results)
         commit = commit_bytes(shard, records)
-        self._withdraw(shard, unless=commit)
-        self._arrays.write(shard, blocks)
-        self._folder.write(_commit_name(shard), commit)
+        name = commit_name(shard)
+        # A commit that the coming values would contradict, if this process died now, goes first.
+        if self._folder.exists(name) and self._folder.read(name) != commit:
+            self.withdraw(shard)
+        try:
+            self._arrays.write(shard, values)
+            self._folder.write(name, commit)
+        except OSError as error:
+            if is_disk_full(error):
+                self.withdraw(shard)
+                self._arrays.delete(shard)  # what lies there takes room and is worth nothing
+                raise DiskFull(self._full()) from error
+            raise
         self._commits[shard] = records
+
+    def withdraw(self, shard: int) -> None:
+        """Take a shard's commit back: it is pending again, and the next job replaces its files."""
+        self._folder.delete(commit_name(shard))
+        self._commits.pop(shard, None)
+
+    def withdraw_failed(self, among: range | None = None) -> list[int]:
+        """Withdraw the shards, or those of a range, that hold failed videos, to try these again.
+
+        Returns:
+            The shards, in order; the next job extracts all their videos.
+        """
+        failed = {r for r, record in self._row_records().items() if record.status == "failed"}
+        shards = sorted({row // self.layout.rows_per_shard for row in failed})
+        shards = [shard for shard in shards if among is None or shard in among]
+        for shard in shards:
+            self.withdraw(shard)
+        return shards
 
     def shard_records(self, shard: int) -> dict[int, RowRecord]:
         """Return row -> record of a committed shard.
@@ -204,17 +242,14 @@ class FeatureStore:
             StoreError: The commit is missing or damaged, or its videos are not the planned ones.
         """
         try:
-            data = self._folder.read(_commit_name(shard))
+            data = self._folder.read(commit_name(shard))
         except FileNotFoundError as error:
             raise StoreError(f"shard {shard} of {self.url} is not extracted yet") from error
         return self._parsed(shard, data)
 
     def records(self) -> dict[str, RowRecord]:
         """Return video -> record of all committed rows, in the order of rows; see shard_records."""
-        shards = [shard for shard in self.committed() if shard in self.shards]
-        commits = self._folder.read_many([_commit_name(shard) for shard in shards])
-        parsed = (self._parsed(*pair) for pair in zip(shards, commits, strict=True))
-        return {record.video: record for rows in parsed for record in rows.values()}
+        return {record.video: record for record in self._row_records().values()}
 
     def failures(self) -> dict[str, str]:
         """Return video -> reason of all failed videos."""
@@ -226,7 +261,7 @@ class FeatureStore:
 
         Raises:
             StoreError: The video is not planned, not extracted yet or failed, or its stored values
-                are damaged.
+                are damaged or not those that were committed.
         """
         row = self._plan.rows.get(video)
         if row is None:
@@ -237,30 +272,33 @@ class FeatureStore:
         record = self._commits[shard][row]
         if record.status == "failed":
             raise StoreError(f"{video} has no features: {record.reason}")
+        where = f"shard {shard}, row {row} ({video})"
         try:
-            spatial, motion = self.read_row(row)
+            arrays = self.read_row(row)
         except StoreError as error:
-            raise StoreError(f"shard {shard}, row {row} ({video}): {error}") from error
-        if np.isnan(spatial.flat[0]) or np.isnan(motion.flat[0]):
-            raise StoreError(f"shard {shard}, row {row} ({video}): the shard's files are missing")
-        return spatial, motion
+            raise StoreError(f"{where}: {error}; `finevq cache repair {self.url}`") from error
+        values = {name: array for name, array in arrays.items() if array is not None}
+        if len(values) < len(arrays) or checksum(values) != record.checksum:
+            raise StoreError(
+                f"{where}: the stored values are not those of the commit; "
+                f"`finevq cache repair {self.url}`"
+            )
+        return restored(values, self.layout)
 
-    def read_row(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the stored values of a row whatever its commit says, NaN where it is empty.
+    def read_row(self, row: int) -> dict[str, Stored | None]:
+        """Return what each array holds in a row, whatever its commit says; None where empty.
 
         Raises:
-            StoreError: The bytes are damaged.
+            StoreError: A file is missing or damaged.
         """
         return self._arrays.read(row)
 
     def check_layout(self) -> None:
         """Raise StoreError if videos.parquet or an array's metadata is missing or damaged."""
         rows = len(self.shards) * self.layout.rows_per_shard
-        for name, array in self._arrays.opened.items():
-            if array.shape[0] < rows:
-                raise StoreError(
-                    f"{self.url}/{GROUP}/{name} has {array.shape[0]} rows, {rows} are planned"
-                )
+        for name, found in self._arrays.lengths().items():
+            if found < rows:
+                raise StoreError(f"{self.url}/{GROUP}/{name} has {found} rows, {rows} are planned")
 
     def missing_files(self, shard: int) -> list[str]:
         """Return the names, below the store, of a shard's array files that are not there."""
@@ -281,7 +319,7 @@ class FeatureStore:
             "url": self.url,
             "digest": self.layout.identity.digest,
             "identity": self.layout.identity.content,
-            "shapes": {name: tuple(self.layout.shapes[name]) for name in ARRAYS},
+            "shapes": {name: tuple(self.layout.shapes[name]) for name in FEATURES},
             "dtype": self.layout.dtype,
             "rows_per_shard": self.layout.rows_per_shard,
             "shards": len(self.shards),
@@ -298,26 +336,34 @@ class FeatureStore:
     def _plan(self) -> Plan:
         rows_per_shard = self.layout.rows_per_shard
         try:
-            data = self._folder.read(_VIDEOS)
+            data = self._folder.read(VIDEOS)
         except FileNotFoundError:
             return Plan({}, rows_per_shard)
-        return Plan.from_bytes(data, rows_per_shard, f"{self.url}/{_VIDEOS}")
+        return Plan.from_bytes(data, rows_per_shard, f"{self.url}/{VIDEOS}")
 
-    def _withdraw(self, shard: int, unless: bytes) -> None:
-        """Take back a commit that the coming values would contradict if this process died now."""
-        name = _commit_name(shard)
-        if self._folder.exists(name) and self._folder.read(name) != unless:
-            self._folder.delete(name)
+    def _row_records(self) -> dict[int, RowRecord]:
+        shards = [shard for shard in self.committed() if shard in self.shards]
+        commits = self._folder.read_many([commit_name(shard) for shard in shards])
+        parsed = (self._parsed(*pair) for pair in zip(shards, commits, strict=True))
+        return {row: record for rows in parsed for row, record in rows.items()}
+
+    def _full(self) -> str:
+        space, left = self.space(), len(self.pending())
+        return (
+            f"disk full at {self.url}: {left} shards are left, they need {space}: make room, or "
+            f"move the store and set cache.path, then run the same command again"
+        )
 
     def _parsed(self, shard: int, data: bytes) -> dict[int, RowRecord]:
-        where = f"{self.url}/{_commit_name(shard)}"
+        where = f"{self.url}/{commit_name(shard)}"
         records = parse_commit(data, shard, where)
         if {row: record.video for row, record in records.items()} != self.shard_rows(shard):
             raise StoreError(
-                f"{where} names other videos than {_VIDEOS}: delete it and extract again"
+                f"{where} names other videos than {VIDEOS}: delete it and extract again"
             )
         return records
 
 
-def _commit_name(shard: int) -> str:
+def commit_name(shard: int) -> str:
+    """Return the name of a shard's commit file below the store's folder."""
     return f"{_COMMITS}/{shard:06}.json"

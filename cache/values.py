@@ -1,19 +1,26 @@
-"""From the networks' output to the values of a shard: cast, judged, checksummed."""
+"""From the networks' output to the values of a row and back: cast, judged, checksummed."""
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from ..errors import StoreError
-from .layout import ARRAYS, Layout
+from .layout import FEATURES, Layout
+from .quantise import dequantise, quantise
 from .records import Failure, Features, RowRecord
+from .shards import Stored
+
+StoredRow = Mapping[str, Stored]
+"""The stored arrays of a row, by name and in the order of the layout."""
+
+_EXPONENT = {2: 0x7C00, 4: 0x7F800000}
+"""The bits that are all set in infinity and NaN alone, by the bytes of a float."""
 
 
-def filled_shard(
+def stored_shard(
     layout: Layout, rows: Mapping[int, str], results: Mapping[str, Features | Failure]
-) -> tuple[dict[str, np.ndarray], dict[int, RowRecord]]:
-    """Lay out the results of a shard's videos.
+) -> tuple[dict[int, StoredRow], dict[int, RowRecord]]:
+    """Turn the results of a shard's videos into what is stored.
 
     Args:
         layout: The store's.
@@ -21,51 +28,73 @@ def filled_shard(
         results: video -> what became of it.
 
     Returns:
-        The values to store, name -> (rows a shard, *row shape), NaN in the rows of failed and
-        absent videos; and row -> record.
+        row -> its arrays, without the rows of failed videos; and row -> record of all.
 
     Raises:
         StoreError: Features have another shape than the store's rows.
     """
-    size, dtype, shapes = layout.rows_per_shard, layout.stored_dtype, layout.shapes
-    blocks = {name: np.full((size, *shapes[name]), np.nan, dtype) for name in ARRAYS}
-    records = {}
+    stored, records = {}, {}
     for row, video in rows.items():
         result = results[video]
         source = None if isinstance(result, Failure) else result.source
-        values = result if isinstance(result, Failure) else _stored_values(video, result, layout)
+        values = result if isinstance(result, Failure) else _stored_row(video, result, layout)
         if isinstance(values, Failure):
             records[row] = RowRecord(video, "failed", values.reason, source, None)
-            continue
-        for name, array in zip(ARRAYS, values, strict=True):
-            blocks[name][row % size] = array
-        records[row] = RowRecord(video, "ok", None, source, checksum(*values))
-    return blocks, records
+        else:
+            stored[row] = values
+            records[row] = RowRecord(video, "ok", None, source, checksum(values))
+    return stored, records
 
 
-def checksum(spatial: np.ndarray, motion: np.ndarray) -> str:
-    """Return BLAKE2b with 16 bytes, in hex, of the spatial, then the motion bytes."""
-    state = hashlib.blake2b(digest_size=16)
-    for array in (spatial, motion):
-        state.update(np.ascontiguousarray(array).data)
-    return state.hexdigest()
+def checksum(row: StoredRow) -> str:
+    """Return the CRC-32C of each of a row's arrays, in hex, joined by hyphens."""
+    return "-".join(f"{array.crc:08x}" for array in row.values())
 
 
-def _stored_values(video: str, features: Features, layout: Layout) -> list[np.ndarray] | Failure:
-    """Cast one video's features to the store's dtype, or say why they are not finite in it."""
+def restored(row: StoredRow, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """Return the spatial (F, T, D) and motion (C, M) features of a row, in `float_dtype`."""
+    spatial, motion = (row[name].values for name in FEATURES)
+    if layout.dtype == "int8":
+        spatial = dequantise(spatial, row["spatial_scale"].values)
+    return spatial, motion
+
+
+def as_read(features: Features, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the spatial and motion features that a store of that dtype would give back."""
+    if dtype == "int8":
+        return dequantise(*quantise(features.spatial)), features.motion.astype(np.float16)
+    return features.spatial.astype(dtype), features.motion.astype(dtype)
+
+
+def finite(values: np.ndarray) -> bool:
+    """Tell whether no value of a stored array is NaN or infinite; integers never are."""
+    if values.dtype.kind != "f":
+        return True
+    # NumPy takes five times as long over float16: it converts every value first.
+    size = values.dtype.itemsize
+    bits = values.view(np.dtype(f"<u{size}"))
+    return not ((bits & _EXPONENT[size]) == _EXPONENT[size]).any()
+
+
+def _stored_row(video: str, features: Features, layout: Layout) -> StoredRow | Failure:
+    """Cast one video's features to what is stored, or say why they are not finite in it."""
     values = []
-    for name, array in zip(ARRAYS, (features.spatial, features.motion), strict=True):
+    for name, array in zip(FEATURES, (features.spatial, features.motion), strict=True):
         if array.shape != layout.shapes[name]:
             raise StoreError(
                 f"{video}: {name} features have shape {array.shape}, the store holds "
                 f"{layout.shapes[name]}; extract with the store's settings"
             )
         with np.errstate(over="ignore"):  # the overflow is looked for below
-            cast = array.astype(layout.stored_dtype)
-        if not np.isfinite(cast).all():
-            return Failure(_why_not_finite(name, array, layout.dtype))
+            cast = np.ascontiguousarray(array, layout.float_dtype)
+        if not finite(cast):
+            return Failure(_why_not_finite(name, array, layout.float_dtype.name))
         values.append(cast)
-    return values
+    arrays = dict(zip(FEATURES, values, strict=True))
+    if layout.dtype == "int8":
+        codes, scale = quantise(features.spatial)
+        arrays |= {"spatial": codes, "spatial_scale": scale}
+    return {name: Stored.of(arrays[name]) for name in layout.arrays}
 
 
 def _why_not_finite(name: str, array: np.ndarray, dtype: str) -> str:

@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..errors import StoreError
 from .records import RowRecord
 from .store import FeatureStore
-from .values import checksum
+from .values import checksum, finite
 
 
 @dataclass(frozen=True)
@@ -67,16 +65,30 @@ def verify_shard(store: FeatureStore, shard: int) -> Iterator[Problem]:
             yield Problem(shard, row, record.video if record else None, what)
 
 
+def repair(store: FeatureStore, shard: int) -> list[Problem]:
+    """Verify one committed shard, and withdraw its commit if there is a problem.
+
+    Returns:
+        The problems; if there are any, the next job extracts the shard again.
+    """
+    problems = list(verify_shard(store, shard))
+    if problems:
+        store.withdraw(shard)
+    return problems
+
+
 def _row_problem(store: FeatureStore, row: int, record: RowRecord | None) -> str | None:
     try:
-        spatial, motion = store.read_row(row)
+        arrays = store.read_row(row)
     except StoreError as error:
         return str(error)
+    values = {name: array for name, array in arrays.items() if array is not None}
     if record is None or record.status == "failed":
-        empty = np.isnan(spatial).all() and np.isnan(motion).all()
-        return None if empty else "a row without features must be empty, it holds values"
-    if not (np.isfinite(spatial).all() and np.isfinite(motion).all()):
+        return "a row without features must be empty, it holds values" if values else None
+    if len(values) < len(arrays):
+        return "the row is empty, its commit says that it holds features"
+    if not all(finite(array.values) for array in values.values()):
         return "the stored values are not finite"
-    if checksum(spatial, motion) != record.checksum:
+    if checksum(values) != record.checksum:
         return "the stored values do not match their checksum"
     return None

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..cache.values import as_read
 from ..dataset.videos import DIMENSIONS
 from ..errors import CheckpointError, VideoError
 from ..extract.decode_pool import DecodePool
@@ -67,9 +68,7 @@ def score(videos: Sequence[str], checkpoint: Path) -> Iterator[ScoreCard]:
                 yield ScoreCard(name, info.mos_range, {}, str(outcome))
                 continue
             features = encoder.encode(outcome)
-            answers = predictor.answer(
-                features.spatial.astype(info.dtype), features.motion.astype(info.dtype), prompts
-            )
+            answers = predictor.answer(*as_read(features, info.dtype), prompts)
             ratings = {
                 a.prompt.item: Rating(low + a.score * (high - low), a.choice) for a in answers
             }

@@ -19,11 +19,11 @@ def _die_after(writes: int, patch: pytest.MonkeyPatch) -> None:
     """Let a number of files be written, then stop as a kill would."""
     write, done = Folder.write, []
 
-    def dying_write(self: Folder, name: str, data: bytes) -> None:
+    def dying_write(self: Folder, name: str, *parts: bytes | memoryview) -> None:
         if len(done) == writes:
             raise KeyboardInterrupt
         done.append(name)
-        write(self, name, data)
+        write(self, name, *parts)
 
     patch.setattr(Folder, "write", dying_write)
 

@@ -150,7 +150,7 @@ def test_many_differences_stay_one_short_line(make_store: MakeStore) -> None:
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "{}", "nul", '{"format": 1}'])
+@pytest.mark.parametrize("damage", ["", "[]", "{}", "nul", '{"format": 2}'])
 def test_damaged_store_json(full_store: FeatureStore, damage: str) -> None:
     Path(full_store.url, "store.json").write_text(damage)
     with pytest.raises(StoreError, match=r"store\.json is damaged .*restore it"):
@@ -163,7 +163,7 @@ def test_damaged_store_json(full_store: FeatureStore, damage: str) -> None:
         ("identity", {"digest": "00", "content": _made.CONTENT}),
         ("shapes", {"spatial": [2, 3, 8]}),
         ("shapes", {"spatial": [2, 3, 8], "motion": [0, 5]}),
-        ("dtype", "int8"),
+        ("dtype", "int4"),
         ("rows_per_shard", 0),
         ("rows_per_shard", "4"),
     ],
@@ -177,8 +177,8 @@ def test_impossible_store_json(full_store: FeatureStore, key: str, value: Any) -
 
 def test_other_format_version_is_refused(full_store: FeatureStore) -> None:
     path = Path(full_store.url, "store.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
-    with pytest.raises(StoreError, match="has format 2, this finevq reads format 1"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    with pytest.raises(StoreError, match="has format 1, this finevq reads format 2"):
         FeatureStore.open(full_store.url)
 
 
@@ -313,6 +313,61 @@ def test_one_bad_value_is_a_failure(
     motion[-1, -1] = value
     store.write_shard(0, {"demo/0.mp4": Features(good.spatial, motion, good.source)})
     assert store.failures() == {"demo/0.mp4": reason}
+
+
+def test_eight_bits_are_off_by_half_a_step_at_most(make_store: MakeStore) -> None:
+    store = make_store(dtype="int8")
+    _made.fill(store, _made.videos(3))
+    spatial, motion = store.read("demo/1.mp4")
+    given = _made.features("demo/1.mp4")
+    assert spatial.dtype == motion.dtype == np.float16
+    step = np.abs(given.spatial).max(axis=-1, keepdims=True) / 127
+    rounding = np.abs(given.spatial) * 2**-11
+    assert (np.abs(spatial - given.spatial) <= 0.5001 * step + rounding).all()
+    np.testing.assert_array_equal(motion, given.motion.astype(np.float16))
+    assert list(verify(store)) == []
+
+
+def test_eight_bits_keep_zero_and_the_largest_value(make_store: MakeStore) -> None:
+    store = make_store(dtype="int8")
+    store.plan(["demo/0.mp4"])
+    given = _made.features("demo/0.mp4")
+    tokens = np.zeros_like(given.spatial)
+    tokens[0, 0] = [-65504, 0, 0, 0, 0, 0, 0, 32752]
+    tokens[0, 1, 0] = 1e-7
+    store.write_shard(0, {"demo/0.mp4": Features(tokens, given.motion, given.source)})
+    spatial, _ = store.read("demo/0.mp4")
+    assert spatial[0, 0, [0, 1]].tolist() == [-65504, 0]
+    assert not spatial[1].any()
+    assert spatial[0, 1, 0] == np.float16(1e-7)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (np.nan, "NaN in the features (spatial)"),
+        (1e5, "float16 overflow: store with cache.dtype = 'float32' (spatial)"),
+    ],
+)
+def test_eight_bits_refuse_what_float16_refuses(
+    make_store: MakeStore, value: float, reason: str
+) -> None:
+    store = make_store(dtype="int8")
+    store.plan(["demo/0.mp4"])
+    given = _made.features("demo/0.mp4")
+    given.spatial[1, 2, 3] = value
+    store.write_shard(0, {"demo/0.mp4": given})
+    assert store.failures() == {"demo/0.mp4": reason}
+
+
+def test_plain_zarr_reads_eight_bits(make_store: MakeStore) -> None:
+    store = make_store(dtype="int8")
+    _made.fill(store, _made.videos(3), failed=["demo/1.mp4"])
+    group = zarr.open_group(f"{store.url}/tokens.zarr", mode="r")
+    spatial, scale = np.asarray(group["spatial"]), np.asarray(group["spatial_scale"])
+    tokens = (spatial * scale[..., None]).astype(np.float16)
+    np.testing.assert_array_equal(tokens[2], store.read("demo/2.mp4")[0])
+    assert np.isnan(tokens[1]).all()
 
 
 def test_failure_results_are_kept_word_for_word(make_store: MakeStore) -> None:
