@@ -12,7 +12,8 @@ one.
 
 import hashlib
 import os
-from collections.abc import Generator, Iterable
+import time
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -28,6 +29,11 @@ from .readers import DecordDoubt, Picture, decord_defect, decord_pictures, pyav_
 from .sampling import clip_windows, official_middles, official_whole, segment_middles
 
 Pixels = NDArray[np.uint8]
+
+Samples = tuple[Pixels, Pixels, int]
+"""Frames, clips and the number of frames of the whole video."""
+
+Decoder = Literal["decord", "pyav"]
 
 WHOLE_LIMIT = 1024
 """Frames of the longest video that is kept whole: 34 seconds at 30 frames a second, and 0.6 GB
@@ -80,6 +86,7 @@ class DecodedVideo:
         seconds: Duration in seconds, or None if the file does not say.
         decoder: Which decoder's pixels these are.
         sha256: Of the file's bytes, in hexadecimal.
+        decoding_s: What all this took in seconds.
     """
 
     frames: Pixels
@@ -87,8 +94,9 @@ class DecodedVideo:
     frame_count: int
     fps: float | None
     seconds: float | None
-    decoder: Literal["decord", "pyav"]
+    decoder: Decoder
     sha256: str
+    decoding_s: float
 
 
 def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
@@ -107,13 +115,28 @@ def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
         VideoError: The file is unreadable, damaged, cut off or not a video, or is to be kept whole
             and too long for that; the message says which.
     """
+    return _decoded(path, sampling, _decode)
+
+
+def decode_by_pyav(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
+    """As `decode`, without decord, for a file that it hung or crashed on."""
+    return _decoded(path, sampling, _decode_by_pyav)
+
+
+def _decoded(
+    path: str | os.PathLike[str],
+    sampling: Sampling,
+    decoding: Callable[[Source, Sampling], tuple[Decoder, Samples]],
+) -> DecodedVideo:
+    began = time.perf_counter()
     try:
         source = probe(path)
         sha256 = _sha256(source.path)
-        decoder, (frames, clips, count) = _decode(source, sampling)
+        decoder, (frames, clips, count) = decoding(source, sampling)
     except MemoryError as error:
         raise VideoError("needs more memory than there is") from error
-    return DecodedVideo(frames, clips, count, source.fps, source.seconds, decoder, sha256)
+    took = time.perf_counter() - began
+    return DecodedVideo(frames, clips, count, source.fps, source.seconds, decoder, sha256, took)
 
 
 def _sha256(path: str) -> str:
@@ -121,15 +144,17 @@ def _sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _decode(
-    source: Source, sampling: Sampling
-) -> tuple[Literal["decord", "pyav"], tuple[Pixels, Pixels, int]]:
+def _decode(source: Source, sampling: Sampling) -> tuple[Decoder, Samples]:
     if decord_defect(source) is None:
         try:
             # A count other than the expected one is an error here, so once is enough.
             return "decord", _sample(decord_pictures(source), source.frames, sampling)
         except DecordDoubt:
             pass  # PyAV decodes strictly, and says what is wrong if anything is
+    return _decode_by_pyav(source, sampling)
+
+
+def _decode_by_pyav(source: Source, sampling: Sampling) -> tuple[Decoder, Samples]:
     expected = source.frames
     for _ in range(2):
         frames, clips, count = _sample(pyav_pictures(source), expected, sampling)
@@ -141,9 +166,7 @@ def _decode(
     raise VideoError("has another number of frames each time it is decoded")
 
 
-def _sample(
-    pictures: Generator[Picture, None, None], count: int, sampling: Sampling
-) -> tuple[Pixels, Pixels, int]:
+def _sample(pictures: Generator[Picture, None, None], count: int, sampling: Sampling) -> Samples:
     """Keep the samples of a video of `count` frames; also returns how many frames there were."""
     if sampling.mode == "all" and count > WHOLE_LIMIT:
         raise VideoError(

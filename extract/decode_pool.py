@@ -2,8 +2,9 @@
 
 A decoder is native code fed with files from strangers. Each video is decoded in a child process.
 One that takes too long is killed, even while it holds the GIL; one that is killed or crashes is
-replaced, and only its own video has failed. After a fixed number of videos a process is replaced in
-any case, because decoders leak.
+replaced. Its video gets one more try, with the second decoder alone, before it has failed; no other
+video is touched. After a fixed number of videos a process is replaced in any case, because decoders
+leak.
 
 The children are spawned, not forked: a fork would copy the locks of the parent's threads (CUDA,
 Dask) in whatever state they are. Hence a script that uses a pool needs the usual
@@ -22,7 +23,7 @@ from typing import Any, Self
 from pebble import ProcessExpired, ProcessPool
 
 from ..errors import VideoError
-from .decode import DecodedVideo, Sampling, decode
+from .decode import DecodedVideo, Sampling, decode, decode_by_pyav
 from .settings import DecodeSettings
 
 LOOK_AHEAD = 2
@@ -30,6 +31,9 @@ LOOK_AHEAD = 2
 
 Outcome = DecodedVideo | VideoError
 """What became of one video."""
+
+Decode = Callable[[str, Sampling], DecodedVideo]
+"""Decodes one video; a function that a child process can import."""
 
 
 class DecodePool:
@@ -42,18 +46,20 @@ class DecodePool:
         self,
         sampling: Sampling,
         settings: DecodeSettings,
-        decoder: Callable[[str, Sampling], DecodedVideo] = decode,
+        decoder: Decode = decode,
+        second: Decode = decode_by_pyav,
     ) -> None:
         """Prepare a pool.
 
         Args:
             sampling: What to keep of each video.
             settings: Processes, seconds a video may take, and videos until a process is replaced.
-            decoder: Decodes one video; a function that a child process can import.
+            decoder: Tried on every video.
+            second: Tried on those that `decoder` hung or crashed on.
         """
         self._sampling = sampling
         self._settings = settings
-        self._decoder = decoder
+        self._decoders = decoder, second
         self._open: set[Future[Outcome]] = set()
         self._pool: Any = ProcessPool(
             max_workers=settings.processes,
@@ -89,12 +95,7 @@ class DecodePool:
         future: Future[Outcome] = Future()
         self._open.add(future)
         future.add_done_callback(self._open.discard)
-        child = self._pool.schedule(
-            self._decoder,
-            args=(os.fspath(path), self._sampling),
-            timeout=self._settings.timeout_s,
-        )
-        child.add_done_callback(lambda done: self._settle(done, future))
+        self._try(os.fspath(path), future, ())
         return future
 
     def decode_all(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Outcome]:
@@ -116,21 +117,51 @@ class DecodePool:
         while waiting:
             yield waiting.popleft().result()
 
-    def _settle(self, child: "Future[DecodedVideo]", future: Future[Outcome]) -> None:
+    def _try(self, path: str, future: Future[Outcome], failures: tuple[str, ...]) -> None:
+        """Schedule the next decoder; `failures` says how those before it ended."""
+        child = self._pool.schedule(
+            self._decoders[len(failures)],
+            args=(path, self._sampling),
+            timeout=self._settings.timeout_s,
+        )
+        child.add_done_callback(lambda done: self._settle(done, path, future, failures))
+
+    def _settle(
+        self,
+        child: "Future[DecodedVideo]",
+        path: str,
+        future: Future[Outcome],
+        failures: tuple[str, ...],
+    ) -> None:
         try:
             future.set_result(child.result())
         except VideoError as error:
-            future.set_result(error)
+            future.set_result(_failure(*failures, str(error)))
         except TimeoutError:
             limit = f"{self._settings.timeout_s:g} s"
-            future.set_result(VideoError(f"decoding took longer than {limit} and was stopped"))
+            reason = f"decoding took longer than {limit} and was stopped"
+            self._try_again(path, future, (*failures, reason))
         except ProcessExpired as error:
-            future.set_result(VideoError(f"crashed the decoder ({_death(error.exitcode)})"))
+            reason = f"crashed the decoder ({_death(error.exitcode)})"
+            self._try_again(path, future, (*failures, reason))
         except CancelledError:
             future.cancel()
             future.set_running_or_notify_cancel()
         except Exception as error:  # a bug in our own code: the caller gets its traceback
             future.set_exception(error)
+
+    def _try_again(self, path: str, future: Future[Outcome], failures: tuple[str, ...]) -> None:
+        if len(failures) == len(self._decoders):
+            future.set_result(_failure(*failures))
+            return
+        try:
+            self._try(path, future, failures)
+        except RuntimeError:  # the pool has ended meanwhile
+            future.cancel()
+
+
+def _failure(*reasons: str) -> VideoError:
+    return VideoError("; with the second decoder: ".join(reasons))
 
 
 def _death(exit_code: int) -> str:

@@ -52,13 +52,38 @@ def test_real_videos_come_back_in_order(video, encode, tmp_path) -> None:
 
 def test_hangs_and_crashes_fail_alone(stand_ins) -> None:
     paths = ["a", "hang", "b", "crash", "c", "exit", "d", "hang_with_gil", "e"]
-    with DecodePool(SAMPLING, settings(timeout_s=1.0), stand_ins.behave) as pool:
+    paths = [name if len(name) == 1 else f"{name}-{name}" for name in paths]
+    with DecodePool(SAMPLING, settings(timeout_s=1.0), stand_ins.behave, stand_ins.second) as pool:
         outcomes = [str(outcome) for outcome in pool.decode_all(paths)]
-    stopped = "decoding took longer than 1 s and was stopped"
-    assert outcomes[1] == outcomes[7] == stopped
-    assert outcomes[3] == "crashed the decoder (SIGSEGV)"
-    assert outcomes[5] == "crashed the decoder (exit code 3)"
+    assert outcomes[1] == outcomes[7]
+    assert outcomes[1].startswith("decoding took longer than 1 s and was stopped")
+    assert outcomes[3].startswith("crashed the decoder (SIGSEGV)")
+    assert outcomes[5].startswith("crashed the decoder (exit code 3)")
     assert [outcome.split()[1] for outcome in outcomes[::2]] == ["a", "b", "c", "d", "e"]
+
+
+def test_second_decoder_takes_what_the_first_hung_or_crashed_on(stand_ins) -> None:
+    paths = ["hang_with_gil-a", "b", "crash-c"]
+    with DecodePool(SAMPLING, settings(timeout_s=1.0), stand_ins.behave, stand_ins.second) as pool:
+        outcomes = [outcome.split()[1] for outcome in pool.decode_all(paths)]
+    assert outcomes == ["a", "b", "c"]
+
+
+def test_both_reasons_are_kept(stand_ins) -> None:
+    with DecodePool(SAMPLING, settings(timeout_s=1.0), stand_ins.behave, stand_ins.second) as pool:
+        outcomes = [str(outcome) for outcome in pool.decode_all(["hang-exit", "crash-hang"])]
+    stopped = "decoding took longer than 1 s and was stopped"
+    assert outcomes == [
+        f"{stopped}; with the second decoder: crashed the decoder (exit code 3)",
+        f"crashed the decoder (SIGSEGV); with the second decoder: {stopped}",
+    ]
+
+
+def test_video_that_the_second_decoder_refuses_has_failed(stand_ins) -> None:
+    with DecodePool(SAMPLING, settings(), stand_ins.behave) as pool:
+        (outcome,) = pool.decode_all(["crash"])  # PyAV does not find such a file
+    assert isinstance(outcome, VideoError)
+    assert str(outcome).startswith("crashed the decoder (SIGSEGV); with the second decoder: cannot")
 
 
 def test_a_hang_does_not_hold_up_the_other_process(stand_ins) -> None:
