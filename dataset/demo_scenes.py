@@ -261,10 +261,13 @@ def _bubbles(rng: np.random.Generator) -> World:
     def world(u: Frame, v: Frame, time: float) -> NDArray[Any]:
         image = _mix((v + 1) / 2, palette[:3])
         for colour, (x, y, radius, dx, dy) in zip(palette, spots, strict=True):
-            distance = np.hypot(u - x - dx * np.sin(time), v - y - dy * np.cos(time)) / radius
+            right, down = u - x - dx * np.sin(time), v - y - dy * np.cos(time)
+            # Only the rows and columns that the bubble covers.
+            near = np.ix_(np.abs(down[:, 0]) < radius, np.abs(right[0]) < radius)
+            distance = np.hypot(right[near], down[near]) / radius
             cover = np.clip((1 - distance) * 20, 0, 1)[..., None]
             lit = colour * (1.2 - 0.6 * np.minimum(distance, 1))[..., None]
-            image = image * (1 - cover) + lit * cover
+            image[near] = image[near] * (1 - cover) + lit * cover
         return image
 
     return world

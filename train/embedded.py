@@ -29,10 +29,10 @@ from .prompts import (
 BEGIN, PAD = "<s>", "</s>"
 SPECIAL = (BEGIN, PAD, TURN_START, TURN_END, IMAGE_START, IMAGE_END, IMAGE)
 
-HIDDEN, LAYERS, HEADS, INNER = 128, 2, 8, 256
+HIDDEN, LAYERS, HEADS, INNER = 256, 2, 16, 512
 SEED = 20250411
 
-LOOKS_BEFORE, LOOKS_NEAR, LOOKS_AT_MOTION = (4, 5), (6,), (7,)
+LOOKS_BEFORE, LOOKS_NEAR, LOOKS_AT_MOTION = (10, 11), (12,), (13, 14, 15)
 """Heads by where they look; the others look everywhere alike."""
 
 ATTENTION_GAIN, MLP_GAIN = 3.0, 2.0

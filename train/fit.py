@@ -45,6 +45,7 @@ from .checkpoint import (
 )
 from .initialise import initialise_projector
 from .model import FineVQ
+from .probe import fit_score_head
 from .prompts import PROMPTS_VERSION
 from .reading import Collator, Samples, in_store
 from .settings import TrainSettings
@@ -114,19 +115,29 @@ def train(
         part: Samples(store, dataset, videos, questions, packer) for part, videos in usable.items()
     }
     _claim(settings.out, run)
-    initialise(model, samples["train"], base.projector)
+    collator, last = Collator(packer), _last_whole(settings.out / "trainer")
+    if last is None:
+        initialise(model, samples["train"], base.projector)
     trainer = FineVQTrainer(
         model=model,
         args=_arguments(settings, validate=len(samples["val"]) > 0),
         train_dataset=samples["train"],
         eval_dataset=samples["val"] if len(samples["val"]) else None,
-        data_collator=Collator(packer),
+        data_collator=collator,
         compute_metrics=validation_srcc,
         callbacks=[_Reporter(progress)],
     )
     trainer.remove_callback(PrinterCallback)
+    if last is None:
+        fit_score_head(
+            model,
+            samples["train"],
+            collator,
+            epochs=settings.probe_epochs,
+            device=trainer.args.device,
+        )
     trainer.train(
-        resume_from_checkpoint=_last_whole(settings.out / "trainer"),
+        resume_from_checkpoint=last,
         ignore_keys_for_eval=["decisions", "language_loss", "score_loss"],
     )
     save_checkpoint(model, info, settings.out)

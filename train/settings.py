@@ -24,6 +24,7 @@ class TrainSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     device: Literal["auto", "cpu", "cuda"]
     precision: Precision
     epochs: float = Field(gt=0)
+    probe_epochs: int = Field(ge=0)
     videos_per_batch: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     warmup: float = Field(ge=0, lt=1)

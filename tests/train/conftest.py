@@ -22,6 +22,7 @@ def make_settings(tmp_path: Path) -> MakeSettings:
             "device": "cpu",
             "precision": "float32",
             "epochs": 2.0,
+            "probe_epochs": 2,
             "videos_per_batch": 3,
             "learning_rate": 1e-3,
             "warmup": 0.1,
