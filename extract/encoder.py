@@ -1,15 +1,18 @@
 """Both frozen backbones as one encoder, and the identity of what it makes."""
 
+import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from ..cache.identity import Identity
-from ..cache.records import Features, Source
+from ..cache.records import Failure, Features, Source
 from ..errors import ConfigError
 from ..weights import tensor_hash
 from .decode import DecodedVideo, Sampling
@@ -32,6 +35,7 @@ EXTRACTION_VERSION = 1
 
 EMBEDDED = "embedded"
 
+log = logging.getLogger(__name__)
 
 MIDDLES = {
     "middles": "middles of equal segments",
@@ -70,6 +74,11 @@ class Encoder:
         dtype: torch.dtype = getattr(torch, settings.precision)
         self.spatial = SpatialEncoder(vit.to(dtype)).to(self.device)
         self.motion = MotionEncoder(trunk.to(dtype), motion.mode).to(self.device)
+        self.videos_per_batch = 1
+        if self.device.type == "cuda":
+            # On a CPU a batch gains nothing, and this order of channels is slower.
+            self.videos_per_batch = settings.videos_per_batch
+            self.motion.trunk.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.identity = Identity(self._identity(hashes))
 
     @property
@@ -94,19 +103,45 @@ class Encoder:
         }
 
     def encode(self, video: DecodedVideo) -> Features:
-        """The features of one video, float32; each by itself, so its company cannot matter."""
-        spatial, motion = self.spatial(video.frames), self.motion(video.clips)
-        return Features(
-            spatial=_array(spatial),
-            motion=_array(motion),
-            source=Source(
-                sha256=video.sha256,
-                frames=video.frame_count,
-                fps=video.fps if video.fps is None or math.isfinite(video.fps) else None,
-                seconds=video.seconds,
-                decoder=video.decoder,
-            ),
-        )
+        """The features of one video, float32."""
+        return self._encode([video])[0]
+
+    def encode_all(self, videos: Sequence[DecodedVideo]) -> list[Features | Failure]:
+        """The features of several videos, `videos_per_batch` at a time.
+
+        A video's features do not depend on its company, up to the rounding of a GPU's kernels for
+        another batch size. Where the GPU's memory does not hold a batch, this one and all later
+        ones are halved; a video that does not fit by itself is a failure.
+        """
+        results: list[Features | Failure] = []
+        while len(results) < len(videos):
+            batch = videos[len(results) : len(results) + self.videos_per_batch]
+            try:
+                results += self._encode(batch)
+                continue
+            except torch.cuda.OutOfMemoryError:
+                pass  # what the error refers to must be gone before the next attempt
+            torch.cuda.empty_cache()
+            if len(batch) == 1:
+                results.append(Failure("needs more GPU memory than there is"))
+            else:
+                self.videos_per_batch = len(batch) // 2
+                log.warning("out of GPU memory: %d videos a batch now", self.videos_per_batch)
+        return results
+
+    def _encode(self, videos: Sequence[DecodedVideo]) -> list[Features]:
+        # Neither the type nor the choice of kernels may depend on what was encoded before.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            spatial = self.spatial(np.concatenate([video.frames for video in videos])).cpu()
+            if self.settings.motion.mode == "all":  # as long as the video: not to be stacked
+                motion = torch.cat([self.motion(video.clips).cpu() for video in videos])
+            else:
+                motion = self.motion(np.concatenate([video.clips for video in videos])).cpu()
+        parts = [features.chunk(len(videos)) for features in (spatial, motion)]
+        return [
+            Features(tokens.numpy(), vectors.numpy(), _source(video))
+            for video, tokens, vectors in zip(videos, *parts, strict=True)
+        ]
 
     def _identity(self, hashes: dict[str, str | None]) -> dict[str, Any]:
         s = self.settings.spatial
@@ -203,5 +238,11 @@ def weight_hash(module: nn.Module) -> str:
     return tensor_hash(module.state_dict())
 
 
-def _array(tensor: Tensor) -> Any:
-    return tensor.float().cpu().numpy()
+def _source(video: DecodedVideo) -> Source:
+    return Source(
+        sha256=video.sha256,
+        frames=video.frame_count,
+        fps=video.fps if video.fps is None or math.isfinite(video.fps) else None,
+        seconds=video.seconds,
+        decoder=video.decoder,
+    )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .spatial import MEAN as FRAME_MEAN
 from .spatial import STD as FRAME_STD
+from .spatial import to_device
 
 MEAN, STD = 0.45, 0.225
 """Statistics of RGB in [0, 1] that SlowFast was trained with on Kinetics."""
@@ -92,7 +93,7 @@ class MotionEncoder(nn.Module):
 
     @torch.inference_mode()
     def forward(self, clips: NDArray[np.uint8]) -> Tensor:
-        """Encode the clips of one video.
+        """Encode clips, of one video or of several.
 
         Args:
             clips: RGB, (clips, frames, size, size, 3); as many frames as the mode takes.
@@ -102,7 +103,7 @@ class MotionEncoder(nn.Module):
         """
         dtype = next(self.trunk.parameters()).dtype
         # In place: a whole video of floats is the largest thing in memory.
-        pixels = torch.from_numpy(clips).to(self.mean.device).permute(0, 4, 1, 2, 3).float()
+        pixels = to_device(clips, self.mean.device).permute(0, 4, 1, 2, 3).float()
         pixels = pixels.div_(255).sub_(self.mean).div_(self.std).to(dtype)
         official = self.mode != "clips"
         pathways = official_pathways(pixels) if official else [pixels[:, :, ::SLOW_EVERY], pixels]

@@ -32,12 +32,25 @@ class DecodeSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     videos_per_process: int = Field(ge=1)
 
 
+class SlurmSettings(BaseModel, extra="forbid", frozen=True, strict=True):
+    """What a Slurm job of one worker asks for."""
+
+    queue: str
+    account: str
+    walltime: str = Field(min_length=1)
+    memory: str = Field(min_length=1)
+    directives: list[str]
+    prologue: list[str]
+
+
 class ClusterSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     """The Dask cluster that extraction runs on."""
 
-    scheduler: str = Field(pattern=r"^(local|(tcp|tls|ucx)://.+)$")
+    scheduler: str = Field(pattern=r"^(local|cuda|slurm|(tcp|tls|ucx)://.+)$")
     workers: int = Field(ge=1)
     threads: int = Field(ge=1)
+    adaptive: bool
+    slurm: SlurmSettings
 
 
 class ExtractSettings(BaseModel, extra="forbid", frozen=True, strict=True):
@@ -45,6 +58,7 @@ class ExtractSettings(BaseModel, extra="forbid", frozen=True, strict=True):
 
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16", "float16"]
+    videos_per_batch: int = Field(ge=1)
     spatial: SpatialSettings
     motion: MotionSettings
     decode: DecodeSettings

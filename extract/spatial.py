@@ -31,6 +31,14 @@ def pixel_shuffle(patches: Tensor) -> Tensor:
     return grid.permute(0, 1, 3, 2, 4, 5).reshape(frames, count // 4, 4 * depth)
 
 
+def to_device(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Pixels on the device, still uint8; to a GPU from pinned memory, without waiting."""
+    tensor = torch.from_numpy(pixels)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor
+
+
 class SpatialEncoder(nn.Module):
     """A frozen InternViT with normalisation in front and pixel shuffle behind."""
 
@@ -55,7 +63,7 @@ class SpatialEncoder(nn.Module):
 
     @torch.inference_mode()
     def forward(self, frames: NDArray[np.uint8]) -> Tensor:
-        """Encode the frames of one video.
+        """Encode frames, of one video or of several.
 
         Args:
             frames: RGB, (frames, size, size, 3).
@@ -63,7 +71,7 @@ class SpatialEncoder(nn.Module):
         Returns:
             Tokens of the last block, without the class token, float32, (frames, tokens, width).
         """
-        pixels = torch.from_numpy(frames).to(self.mean.device).permute(0, 3, 1, 2).float() / 255
+        pixels = to_device(frames, self.mean.device).permute(0, 3, 1, 2).float() / 255
         pixels = (pixels - self.mean) / self.std
         output: Any = self.vit(pixel_values=pixels.to(self.vit.dtype))
         return pixel_shuffle(output.last_hidden_state[:, 1:]).float()

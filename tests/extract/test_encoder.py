@@ -269,3 +269,59 @@ def test_gpu_gives_nearly_the_features_of_the_cpu(encoder: Encoder, video: Path)
     assert there.identity == encoder.identity
     features = there.encode(decoded)
     np.testing.assert_allclose(features.motion, here.motion, rtol=2e-2, atol=2e-2)
+
+
+def test_company_does_not_change_features(encoder: Encoder, video: Path, encode, tmp_path) -> None:
+    other = encode(tmp_path / "other.mp4", range(100, 130))
+    decoded = [decode(path, encoder.sampling) for path in (video, other, video)]
+    alone = [encoder.encode(each) for each in decoded]
+    for made in (batched(encoder, 1, decoded), batched(encoder, 3, decoded)):
+        assert [features.source for features in made] == [one.source for one in alone]
+        for features, one in zip(made, alone, strict=True):
+            for name in ("spatial", "motion"):
+                here, expected = getattr(features, name), getattr(one, name)
+                assert here.shape == expected.shape
+                assert np.abs(here - expected).max() <= 1e-5 * np.abs(expected).max()
+    one_by_one = batched(encoder, 1, decoded)
+    assert all(
+        np.array_equal(a.spatial, b.spatial) and np.array_equal(a.motion, b.motion)
+        for a, b in zip(one_by_one, alone, strict=True)
+    )
+
+
+def batched(encoder: Encoder, size: int, videos: list[Any]) -> list[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "videos_per_batch", size)
+        return encoder.encode_all(videos)
+
+
+class Crowded(Encoder):
+    """Stands in for a GPU whose memory holds so many videos at once; a video is its own number."""
+
+    def __init__(self, room: int, batch: int) -> None:
+        self.room, self.videos_per_batch = room, batch
+        self.tried: list[int] = []
+
+    def _encode(self, videos: Any) -> Any:
+        self.tried.append(len(videos))
+        if len(videos) > self.room:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return list(videos)
+
+
+def test_full_gpu_memory_halves_the_batches_for_good() -> None:
+    encoder = Crowded(room=2, batch=8)
+    assert encoder.encode_all(range(9)) == list(range(9))
+    assert encoder.tried == [8, 4, 2, 2, 2, 2, 1]
+    assert encoder.encode_all(range(4)) == list(range(4))
+    assert encoder.tried[-2:] == [2, 2]
+
+
+def test_video_too_large_for_the_gpu_is_a_failure_alone() -> None:
+    results = Crowded(room=0, batch=2).encode_all(range(2))
+    assert [result.reason for result in results] == ["needs more GPU memory than there is"] * 2
+
+
+def test_a_cpu_takes_videos_one_by_one(encoder: Encoder) -> None:
+    assert encoder.settings.videos_per_batch > 1
+    assert encoder.videos_per_batch == 1
