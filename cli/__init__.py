@@ -2,7 +2,8 @@
 
 main        the entry point
 options     what the commands share: -c and --set, examples in the help, progress bars
-pipeline    demo, extract, train, evaluate, score, import-checkpoint, config
+pipeline    demo, extract, evaluate, score, import-checkpoint, config
+training    train
 cache       the feature store
 dataset     ratings, import, split, check, describe
 

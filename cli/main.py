@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from ..errors import FineVQError
-from . import cache, dataset, pipeline
+from . import cache, dataset, pipeline, training
 
 EPILOG = """\
-In order: extract, train, evaluate, each with `-c my.toml`; each resumes where it was stopped.
+In order: extract, train, evaluate, each with `-c my.toml`; each can be resumed.
 `finevq COMMAND --help` shows the options and an example."""
 
 
@@ -43,6 +43,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=23),
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (pipeline, cache, dataset):
+    for group in (pipeline, training, cache, dataset):
         group.add_commands(commands)
     return parser

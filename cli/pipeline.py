@@ -1,4 +1,4 @@
-"""The commands of the pipeline: demo, extract, train, evaluate, score, config."""
+"""The commands of the pipeline: demo, extract, evaluate, score, config."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .options import Commands, add_command, add_config, load, progress
+from .training import run_train
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -30,14 +31,6 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         "finevq extract -c my.toml --set extract.cluster.workers=4",
     )
     add_config(extract)
-    train = add_command(
-        commands,
-        "train",
-        _train,
-        "train projectors, LoRA and score head on stored features",
-        "finevq train -c my.toml --set train.epochs=5 --set train.out=runs/short",
-    )
-    add_config(train)
     evaluate = add_command(
         commands,
         "evaluate",
@@ -102,16 +95,12 @@ def _demo(given: argparse.Namespace) -> None:
     with progress("make videos") as made:
         generate_demo(config.dataset.folder, progress=made)
     _run_extract(config)
-    _run_train(config)
+    run_train(config)
     _run_evaluate(config, config.train.out)
 
 
 def _extract(given: argparse.Namespace) -> None:
     _run_extract(load(given))
-
-
-def _train(given: argparse.Namespace) -> None:
-    _run_train(load(given))
 
 
 def _evaluate(given: argparse.Namespace) -> None:
@@ -138,18 +127,6 @@ def _run_extract(config: "Config") -> None:
     )
     for video, reason in summary.failed.items():
         print(f"  failed: {video}: {reason}")
-
-
-def _run_train(config: "Config") -> None:
-    from ..cache.store import FeatureStore
-    from ..dataset.videos import load_dataset
-
-    dataset, store = load_dataset(config.dataset), FeatureStore.open(config.cache.path)
-    from ..train.fit import train
-
-    with progress("train") as done:
-        train(dataset, store, config.train, config.extract.model_dump(), done)
-    print(f"checkpoint in {config.train.out}")
 
 
 def _run_evaluate(config: "Config", checkpoint: Path) -> None:

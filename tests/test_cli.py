@@ -15,10 +15,11 @@ from finevq.cli import cache as cache_commands
 from finevq.cli import dataset as dataset_commands
 from finevq.cli import main as cli
 from finevq.cli import pipeline
+from finevq.cli import training as training_commands
 from finevq.cli.options import progress as progress_bar
 from finevq.errors import FineVQError
 
-COMMANDS = ("demo", "extract", "train", "evaluate", "score", "config", "cache", "dataset")
+COMMANDS = ("demo", "extract", "evaluate", "score", "config", "train", "cache", "dataset")
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +83,11 @@ def test_the_help_of_a_command_has_an_example(capsys, monkeypatch, command: str)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_example_of_a_command_can_be_parsed(capsys, monkeypatch, command: str) -> None:
     example = help_of(capsys, command).splitlines()[-1].split()
-    groups = {"cache": (cache_commands, "_cache"), "dataset": (dataset_commands, "_ratings")}
+    groups = {
+        "train": (training_commands, "_train"),
+        "cache": (cache_commands, "_cache"),
+        "dataset": (dataset_commands, "_ratings"),
+    }
     monkeypatch.setattr(*groups.get(command, (pipeline, f"_{command}")), lambda given: 0)
     assert cli.main(example[1:]) == 0
 
