@@ -80,6 +80,11 @@ class Folder:
         if self.exists(name):
             self._fs.rm_file(self._at(name))
 
+    def clear(self) -> None:
+        """Remove the folder and all that is in it."""
+        if self._fs.exists(self._path):
+            self._fs.rm(self._path, recursive=True)
+
     def names(self, folder: str) -> list[str]:
         """Return the sorted names in a subfolder, none where it does not exist."""
         self._fs.invalidate_cache()  # object stores remember listings; other processes write too

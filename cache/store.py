@@ -27,7 +27,7 @@ from .records import Failure, Features, RowRecord, commit_bytes, parse_commit
 from .settings import CacheSettings
 from .shards import Stored
 from .space import DiskFull, Space, is_disk_full
-from .values import checksum, restored, stored_shard
+from .values import StoredRow, checksum, restored, stored_shard
 
 STORE = "store.json"
 VIDEOS = "videos.parquet"
@@ -241,11 +241,14 @@ class FeatureStore:
         Raises:
             StoreError: The commit is missing or damaged, or its videos are not the planned ones.
         """
+        return self._parsed(shard, self.commit(shard))
+
+    def commit(self, shard: int) -> bytes:
+        """Return the content of a shard's commit file; raises StoreError if there is none."""
         try:
-            data = self._folder.read(commit_name(shard))
+            return self._folder.read(commit_name(shard))
         except FileNotFoundError as error:
             raise StoreError(f"shard {shard} of {self.url} is not extracted yet") from error
-        return self._parsed(shard, data)
 
     def records(self) -> dict[str, RowRecord]:
         """Return video -> record of all committed rows, in the order of rows; see shard_records."""
@@ -257,7 +260,17 @@ class FeatureStore:
         return {rec.video: rec.reason for rec in records if rec.reason is not None}
 
     def read(self, video: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return a video's spatial (F, T, D) and motion (C, M) features in the store's dtype.
+        """Return a video's spatial (F, T, D) and motion (C, M) features.
+
+        They are of the layout's `float_dtype`, and each byte was checked against the commit.
+
+        Raises:
+            StoreError: As `read_stored`.
+        """
+        return restored(self.read_stored(video), self.layout)
+
+    def read_stored(self, video: str) -> StoredRow:
+        """Return the stored arrays of a video by name, checked against its commit.
 
         Raises:
             StoreError: The video is not planned, not extracted yet or failed, or its stored values
@@ -283,7 +296,7 @@ class FeatureStore:
                 f"{where}: the stored values are not those of the commit; "
                 f"`finevq cache repair {self.url}`"
             )
-        return restored(values, self.layout)
+        return values
 
     def read_row(self, row: int) -> dict[str, Stored | None]:
         """Return what each array holds in a row, whatever its commit says; None where empty.

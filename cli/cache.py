@@ -1,7 +1,10 @@
 """The commands on a feature store."""
 
 import argparse
+import csv
 import json
+import sys
+from pathlib import Path
 
 from .options import Commands, add_command, progress
 
@@ -12,21 +15,66 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "cache",
         _cache,
-        "show or verify what a feature store holds",
+        "show, check, mend or share a feature store",
         "finevq cache verify runs/demo/features",
     )
-    cache.add_argument("action", choices=["info", "verify"])
-    cache.add_argument("path", help="a folder or URL")
+    actions = cache.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for name, act, text in (
+        ("info", _info, "what it holds, as JSON"),
+        ("failures", _failures, "the videos without features and why, as CSV"),
+        ("verify", _verify, "read and check every value"),
+        ("repair", _repair, "withdraw damaged shards, so that `finevq extract` redoes them"),
+        ("export", _export, "write it to one HDF5 file"),
+        ("import", _import, "make a store of an HDF5 file"),
+    ):
+        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        action.set_defaults(act=act)
+        if name == "import":
+            action.add_argument("file", type=Path)
+        action.add_argument("path", metavar="STORE", help="a folder or URL")
+        if name == "export":
+            action.add_argument("file", type=Path)
+        if name == "info":
+            action.add_argument(
+                "--sample",
+                type=int,
+                default=100,
+                metavar="N",
+                help="videos to compute the features' statistics of; 0 for none; default 100",
+            )
 
 
-def _cache(given: argparse.Namespace) -> int:
+def _cache(given: argparse.Namespace) -> int | None:
+    code: int | None = given.act(given)
+    return code
+
+
+def _info(given: argparse.Namespace) -> None:
+    from ..cache.store import FeatureStore
+
+    store = FeatureStore.open(given.path)
+    found = store.info()
+    if given.sample > 0:
+        from ..cache.statistics import statistics
+
+        found["statistics"] = statistics(store, given.sample)
+    print(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def _failures(given: argparse.Namespace) -> None:
+    from ..cache.store import FeatureStore
+
+    failures = FeatureStore.open(given.path).failures()
+    lines = csv.writer(sys.stdout, lineterminator="\n")
+    lines.writerow(["video", "reason"])
+    lines.writerows(failures.items())
+
+
+def _verify(given: argparse.Namespace) -> int:
     from ..cache.store import FeatureStore
     from ..cache.verify import verify_shard
 
     store = FeatureStore.open(given.path)
-    if given.action == "info":
-        print(json.dumps(store.info(), indent=2, ensure_ascii=False))
-        return 0
     problems = 0
     store.check_layout()
     with progress("verify") as step:
@@ -41,3 +89,46 @@ def _cache(given: argparse.Namespace) -> int:
         f"features, {info['failed']} failed; {problems or 'no'} problems"
     )
     return 2 if problems else 0
+
+
+def _repair(given: argparse.Namespace) -> None:
+    from ..cache.store import FeatureStore
+    from ..cache.verify import repair
+
+    store = FeatureStore.open(given.path)
+    store.check_layout()
+    committed, withdrawn = store.committed(), []
+    with progress("repair") as step:
+        for done, shard in enumerate(committed, start=1):
+            problems = repair(store, shard)
+            withdrawn += [shard] if problems else []
+            for problem in problems:
+                print(problem, flush=True)
+            step(done, len(committed))
+    if withdrawn:
+        print(
+            f"withdrew {len(withdrawn)} of {len(committed)} shards: "
+            f"{', '.join(map(str, withdrawn))}; `finevq extract` extracts them again"
+        )
+    else:
+        print(f"all {len(committed)} committed shards are sound")
+
+
+def _export(given: argparse.Namespace) -> None:
+    from ..cache.hdf5 import export_hdf5
+    from ..cache.store import FeatureStore
+
+    store = FeatureStore.open(given.path)
+    with progress("export") as step:
+        export_hdf5(store, given.file, step)
+    info = store.info()
+    print(f"{info['ok']} videos with features and {info['failed']} failed in {given.file}")
+
+
+def _import(given: argparse.Namespace) -> None:
+    from ..cache.hdf5 import import_hdf5
+
+    with progress("import") as step:
+        store = import_hdf5(given.file, given.path, step)
+    info = store.info()
+    print(f"{info['ok']} videos with features and {info['failed']} failed in {store.url}")

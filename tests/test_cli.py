@@ -1,3 +1,4 @@
+import csv
 import json
 import subprocess
 import sys
@@ -186,7 +187,7 @@ def test_a_missing_configuration_is_named(capsys) -> None:
     assert the_error(capsys) == "finevq: gone.toml: no such file\n"
 
 
-@pytest.mark.parametrize("action", ["info", "verify"])
+@pytest.mark.parametrize("action", ["info", "failures", "verify", "repair"])
 def test_a_missing_store_is_named(capsys, action: str) -> None:
     assert cli.main(["cache", action, "gone"]) == 2
     assert "gone" in the_error(capsys)
@@ -204,7 +205,47 @@ def store() -> FeatureStore:
 
 def test_cache_info_is_json(capsys, store: FeatureStore) -> None:
     assert cli.main(["cache", "info", "features"]) == 0
+    expected = store.info() | {"statistics": {"videos": 0}}
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(expected))
+
+
+def test_cache_info_without_a_sample_reads_no_features(capsys, store: FeatureStore) -> None:
+    assert cli.main(["cache", "info", "features", "--sample", "0"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(store.info()))
+
+
+def test_cache_failures_is_csv(capsys, store: FeatureStore) -> None:
+    store.write_shard(0, {"demo/a.mp4": Failure('no "moov", or torn')})
+    assert cli.main(["cache", "failures", "features"]) == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert rows == [["video", "reason"], ["demo/a.mp4", 'no "moov", or torn']]
+
+
+def test_cache_repair_of_a_sound_store_changes_nothing(capsys, store: FeatureStore) -> None:
+    store.write_shard(0, {"demo/a.mp4": Failure("no frames")})
+    assert cli.main(["cache", "repair", "features"]) == 0
+    assert capsys.readouterr().out == "all 1 committed shards are sound\n"
+    assert store.pending() == []
+
+
+def test_cache_repair_withdraws_a_damaged_shard(capsys, store: FeatureStore) -> None:
+    store.write_shard(0, {"demo/a.mp4": Failure("no frames")})
+    Path("features/tokens.zarr/motion/c/0/0/0").write_bytes(b"torn")
+    assert cli.main(["cache", "repair", "features"]) == 0
+    problem, _, last = capsys.readouterr().out.splitlines()
+    assert problem.startswith("shard 0, row 0 (demo/a.mp4): ")
+    assert last == "withdrew 1 of 1 shards: 0; `finevq extract` extracts them again"
+    assert store.pending() == [0]
+
+
+def test_cache_export_and_import_give_the_same_store(capsys, store: FeatureStore) -> None:
+    store.write_shard(0, {"demo/a.mp4": Failure("no frames")})
+    assert cli.main(["cache", "export", "features", "a.h5"]) == 0
+    assert cli.main(["cache", "import", "a.h5", "restored"]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == "0 videos with features and 1 failed in a.h5"
+    assert last.startswith("0 videos with features and 1 failed in ")
+    assert FeatureStore.open("restored").records() == store.records()
 
 
 def test_cache_verify_of_an_unfinished_store_names_the_shard(capsys, store: FeatureStore) -> None:

@@ -205,14 +205,14 @@ def test_a_section_cannot_be_a_value() -> None:
 
 
 def test_everything_wrong_is_reported_at_once() -> None:
-    file = write("[train]\nsed = 1\nepochs = 0\n[cache]\ndtype = 'int8'\n")
+    file = write("[train]\nsed = 1\nepochs = 0\n[cache]\ndtype = 'int4'\n")
     with pytest.raises(ConfigError) as caught:
         load_config(file, ["extract.spatial.frames=none", "zzz=1"])
     problems = str(caught.value).split("; ")
     for start in (
         "my.toml: unknown key train.sed",
         "my.toml: train.epochs = 0",
-        'my.toml: cache.dtype = "int8"',
+        'my.toml: cache.dtype = "int4"',
         '--set: extract.spatial.frames = "none"',
         "--set: unknown key zzz",
     ):

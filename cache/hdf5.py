@@ -1,0 +1,201 @@
+"""A feature store as one HDF5 file, to share or archive, and back.
+
+    attribute finevq_store   the text of store.json: format version, identity, shapes, dtype
+    attribute finevq_hdf5    version of this layout
+    videos   (rows,)         video ids, empty where a row has none
+    commits  (shards,)       the texts of the commit files, empty where a shard has none
+    spatial, motion, ...     (rows, ...) as in the store, one row a chunk; rows without features
+                             take no space and read as NaN
+
+Every row is checked against its commit's checksum on the way out and on the way in.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..errors import StoreError
+from ._files import Folder
+from .arrays import Arrays
+from .layout import Layout
+from .plan import Plan
+from .records import RowRecord, parse_commit
+from .shards import Stored
+from .space import DiskFull, is_disk_full
+from .store import STORE, VIDEOS, FeatureStore, commit_name
+from .values import StoredRow, checksum
+
+HDF5_FORMAT = 1
+"""Version of the layout of the file."""
+
+Progress = Callable[[int, int], None]
+
+
+def export_hdf5(store: FeatureStore, file: Path, progress: Progress = lambda *_: None) -> None:
+    """Write the committed shards of a store to a new file, which appears when it is complete.
+
+    Args:
+        store: Need not be finished.
+        file: On a local disk.
+        progress: Told of every shard.
+
+    Raises:
+        StoreError: The file exists, or a row is damaged.
+        DiskFull: There is no room.
+    """
+    if file.exists():
+        raise StoreError(f"{file} exists: choose another name, or remove it")
+    partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with _room(file), h5py.File(partial, "x") as target:
+            _export(store, target, progress)
+        with _room(file), partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.rename(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def import_hdf5(file: Path, url: str, progress: Progress = lambda *_: None) -> FeatureStore:
+    """Make the store that a file was exported from, byte for byte.
+
+    Args:
+        file: Written by `export_hdf5`.
+        url: A path or fsspec URL where there is nothing yet. It becomes a store when it is
+            complete; what a failure leaves is removed.
+        progress: Told of every shard.
+
+    Raises:
+        StoreError: There is something at `url`, or the file is damaged or of another format.
+        DiskFull: There is no room.
+    """
+    folder = Folder(url)
+    if folder.names(""):
+        raise StoreError(f"{url} is not empty: choose another place for the store")
+    with _opened(file) as source, _room(Path(url)):
+        try:
+            _import(source, folder, str(file), progress)
+        except BaseException:
+            folder.clear()
+            raise
+    return FeatureStore.open(url)
+
+
+def _export(store: FeatureStore, target: h5py.File, progress: Progress) -> None:
+    layout, size, shards = store.layout, store.layout.rows_per_shard, len(store.shards)
+    target.attrs["finevq_hdf5"] = HDF5_FORMAT
+    target.attrs["finevq_store"] = layout.to_bytes().decode()
+    videos = target.create_dataset("videos", (shards * size,), h5py.string_dtype())
+    commits = target.create_dataset("commits", (shards,), h5py.string_dtype())
+    for name, array in layout.arrays.items():
+        shape = (shards * size, *array.shape)
+        fill = np.nan if array.dtype.kind == "f" else 0
+        target.create_dataset(
+            name,
+            shape,
+            array.dtype,
+            maxshape=(None, *array.shape),  # HDF5 refuses chunks of a fixed length 0
+            chunks=(1, *array.shape),
+            fillvalue=fill,
+        )
+    committed = set(store.committed())
+    for shard in store.shards:
+        for row, video in store.shard_rows(shard).items():
+            videos[row] = video
+        if shard in committed:
+            commits[shard] = store.commit(shard).decode()
+            for row, record in store.shard_records(shard).items():
+                if record.status == "ok":
+                    for name, stored in store.read_stored(record.video).items():
+                        target[name][row] = stored.values
+        progress(shard + 1, shards)
+
+
+def _import(source: h5py.File, folder: Folder, where: str, progress: Progress) -> None:
+    with _damage_named(where):
+        layout = _layout(source, where)
+        size = layout.rows_per_shard
+        names = enumerate(source["videos"].asstr()[:])
+        plan = Plan({row: video for row, video in names if video}, size)
+        commits = [text.encode() for text in source["commits"].asstr()[:]]
+        if len(commits) != len(plan.shards):
+            raise ValueError(f"{len(commits)} commits of {len(plan.shards)} shards")
+    arrays = Arrays(folder, layout)
+    arrays.create()
+    arrays.grow(len(plan.shards) * size)
+    for shard, commit in zip(plan.shards, commits, strict=True):
+        if commit:
+            name = commit_name(shard)
+            records = parse_commit(commit, shard, f"{name} in {where}")
+            if {row: record.video for row, record in records.items()} != plan.shard_rows(shard):
+                raise StoreError(f"{name} in {where} names other videos than the file's list")
+            arrays.write(shard, dict(_rows(source, layout, records, where)))
+            folder.write(name, commit)
+        progress(shard + 1, len(plan.shards))
+    if plan.videos:
+        folder.write(VIDEOS, plan.to_bytes())
+    folder.write(STORE, layout.to_bytes())  # last: it makes the folder a store
+
+
+def _layout(source: h5py.File, where: str) -> Layout:
+    version = source.attrs["finevq_hdf5"]
+    if version != HDF5_FORMAT:
+        raise StoreError(
+            f"{where} has format {version}, this finevq reads format {HDF5_FORMAT}: import it "
+            f"with the version that exported it"
+        )
+    return Layout.from_bytes(source.attrs["finevq_store"].encode(), where)
+
+
+def _rows(
+    source: h5py.File, layout: Layout, records: dict[int, RowRecord], where: str
+) -> Iterator[tuple[int, StoredRow]]:
+    for row, record in records.items():
+        if record.status == "ok":
+            with _damage_named(where):
+                values = {name: Stored.of(source[name][row]) for name in layout.arrays}
+            if checksum(values) != record.checksum:
+                raise StoreError(
+                    f"{where} is damaged: the values of {record.video} do not match their "
+                    f"checksum; copy it again"
+                )
+            yield row, values
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        source = h5py.File(file, "r")
+    except FileNotFoundError as error:
+        raise StoreError(f"{file}: no such file") from error
+    except OSError as error:
+        raise StoreError(f"{file} is not an HDF5 file, or damaged: {error}") from error
+    with source:
+        yield source
+
+
+@contextmanager
+def _damage_named(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        why = " ".join(str(error).split())
+        raise StoreError(
+            f"{where} is damaged, or was not exported by `finevq cache export`: {why}"
+        ) from error
+
+
+@contextmanager
+def _room(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise DiskFull(f"disk full at {place}: make room, or choose another place") from error
+        raise
