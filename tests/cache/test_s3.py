@@ -1,0 +1,176 @@
+"""The store in a bucket of a real S3 server, a process of its own on the loopback."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+
+from finevq.cache.hdf5 import export_hdf5, import_hdf5
+from finevq.cache.store import FeatureStore
+from finevq.cache.verify import repair, verify
+from finevq.errors import StoreError
+
+from . import _made
+from .conftest import MakeStore
+
+URL = "s3://features/store"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """A server with a free port that it chose itself."""
+    command = [sys.executable, "-u", "-c", _SERVER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        server.terminate()
+
+
+_SERVER = """
+from logging import getLogger
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+getLogger("werkzeug").setLevel("ERROR")
+app = DomainDispatcherApplication(create_backend_app)
+server = make_server("127.0.0.1", 0, app, threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty bucket `features`, found as a user's would be: through the AWS configuration."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    bucket = boto3.resource("s3").Bucket("features")
+    bucket.create()
+    yield bucket
+    bucket.objects.delete()
+    bucket.delete()
+
+
+def objects(bucket: Any) -> dict[str, bytes]:
+    """Name -> bytes of the store's objects, read round fsspec."""
+    found = {item.key: item.get()["Body"].read() for item in bucket.objects.all()}
+    return {key.removeprefix("store/"): data for key, data in found.items()}
+
+
+def test_the_objects_are_the_files_of_a_local_store(
+    bucket: Any, make_store: MakeStore, full_store: FeatureStore
+) -> None:
+    store = make_store(URL)
+    _made.fill(store, _made.videos(7), failed=["demo/2.mp4"])
+    assert objects(bucket) == _made.files(full_store)
+    store = FeatureStore.open(URL)
+    expected = _made.features("demo/5.mp4")
+    np.testing.assert_array_equal(store.read("demo/5.mp4")[1], expected.motion.astype(np.float16))
+    assert store.info()["bytes"] > 0
+    assert store.space().free is None
+    assert list(verify(store)) == []
+
+
+def test_a_damaged_object_is_found_and_redone(bucket: Any, make_store: MakeStore) -> None:
+    store = make_store(URL)
+    _made.fill(store, _made.videos(7))
+    before = objects(bucket)
+    name = "tokens.zarr/spatial/c/1/0/0/0"
+    bucket.put_object(Key=f"store/{name}", Body=before[name][:-1])
+    with pytest.raises(StoreError, match=r"demo/4\.mp4.*cannot be read"):
+        store.read("demo/4.mp4")
+    assert repair(store, 0) == []
+    assert len(repair(store, 1)) == 4
+    assert store.pending() == [1]
+    _made.fill(store, _made.videos(7))
+    assert objects(bucket) == before
+
+
+def test_a_deleted_object_is_named(bucket: Any, make_store: MakeStore) -> None:
+    store = make_store(URL)
+    _made.fill(store, _made.videos(2))
+    bucket.Object("store/tokens.zarr/motion/c/0/0/0").delete()
+    with pytest.raises(StoreError, match=r"demo/1\.mp4.* missing"):
+        store.read("demo/1.mp4")
+    (problem,) = verify(FeatureStore.open(URL))
+    assert "tokens.zarr/motion/c/0/0/0 missing" in problem.what
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_whole_shard_or_none(
+    bucket: Any, make_store: MakeStore, tmp_path: Path
+) -> None:
+    # Shards of 8 MB: most of a writer's time is the put that a kill falls into.
+    shapes = {"spatial": (8, 16, 4096), "motion": (2, 5)}
+    store = make_store(URL, rows_per_shard=8, **shapes)
+    store.plan(_made.videos(32))
+    script = tmp_path / "writer.py"
+    script.write_text(_WRITER)
+    for wrote in (0, 1, 3):
+        command = [sys.executable, str(script), URL]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ) as writer:
+            assert writer.stdout is not None
+            for _ in range(1 + wrote):
+                writer.stdout.readline()
+            with pytest.raises(subprocess.TimeoutExpired):
+                writer.wait(0.03 * wrote)
+            writer.kill()
+        store = FeatureStore.open(URL)
+        assert set(store.committed()) >= set(range(wrote))
+        assert list(verify(store)) == []
+    assert {len(data) for name, data in objects(bucket).items() if "spatial/c/" in name} <= {
+        8 * (2**20 + 4) + 8 * 16 + 4
+    }
+
+
+_WRITER = """
+import sys
+import numpy as np
+from finevq.cache.records import Features, Source
+from finevq.cache.store import FeatureStore
+
+store = FeatureStore.open(sys.argv[1])
+shape, motion = store.layout.shapes["spatial"], np.ones((2, 5), np.float16)
+tokens = np.ones(shape, np.float16)
+source = Source("a" * 64, 1, None, None, "pyav")
+print("writing", flush=True)
+while True:
+    for shard in store.shards:
+        store.withdraw(shard)
+        rows = store.shard_rows(shard).values()
+        store.write_shard(shard, {video: Features(tokens, motion, source) for video in rows})
+        print("wrote", flush=True)
+"""
+
+
+def test_a_store_goes_into_a_bucket_through_hdf5(
+    bucket: Any, full_store: FeatureStore, tmp_path: Path
+) -> None:
+    export_hdf5(full_store, tmp_path / "a.h5")
+    restored = import_hdf5(tmp_path / "a.h5", URL)
+    assert objects(bucket) == _made.files(full_store)
+    with pytest.raises(StoreError, match="is not empty"):
+        import_hdf5(tmp_path / "a.h5", URL)
+    export_hdf5(restored, tmp_path / "b.h5")
+
+
+def test_a_failed_import_leaves_no_object(
+    bucket: Any, full_store: FeatureStore, tmp_path: Path
+) -> None:
+    import h5py
+
+    export_hdf5(full_store, tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["motion"][5] += 1
+    with pytest.raises(StoreError, match="do not match"):
+        import_hdf5(tmp_path / "a.h5", URL)
+    assert objects(bucket) == {}
