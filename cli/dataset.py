@@ -30,7 +30,7 @@ def _add_ratings(actions: "Commands[argparse.ArgumentParser]") -> None:
         actions,
         "ratings",
         _ratings,
-        "turn the raw ratings of a study into MOS, saying what was removed and why",
+        "turn raw ratings into MOS, saying what was removed and why",
         "finevq dataset ratings ratings.csv --out study --root clips",
     )
     added.add_argument(
@@ -58,7 +58,7 @@ def _add_questions(actions: "Commands[argparse.ArgumentParser]") -> None:
         actions,
         "questions",
         _questions,
-        "compose the paper's questions, levels and descriptions from MOS and attributes",
+        "compose the paper's questions from MOS and attributes",
         "finevq dataset questions -c study/dataset.toml",
     )
     added.add_argument("--attributes", type=Path, metavar="FILE", help="(attributes.csv beside it)")
@@ -71,7 +71,7 @@ def _add_import(actions: "Commands[argparse.ArgumentParser]") -> None:
         actions,
         "import",
         _import,
-        "import a published database, checking it against its published size",
+        "import a published database, checking its size",
         "finevq dataset import live-vqc LIVE-VQC --out data/live-vqc",
     )
     added.add_argument("database", help="one of docs/datasets.md, or csv")
@@ -93,7 +93,7 @@ def _add_split(actions: "Commands[argparse.ArgumentParser]") -> None:
         actions,
         "split",
         _split,
-        "draw train, val and test parts, one content never in two of them",
+        "draw splits in which no content is in two parts",
         "finevq dataset split random -c data/dataset.toml --ratio 4:1 --rounds 10",
     )
     added.add_argument("split_name", metavar="NAME", help="splits/NAME.csv, NAME1.csv in rounds")
@@ -111,7 +111,7 @@ def _add_check(actions: "Commands[argparse.ArgumentParser]") -> None:
         actions,
         "check",
         _check,
-        "prove by the files' content that the parts of splits are disjoint",
+        "prove that the parts of splits are disjoint by content",
         "finevq dataset check -c data/dataset.toml",
     )
     added.add_argument("--split", metavar="NAME", help="only this one; all if not given")
@@ -124,7 +124,7 @@ def _add_describe(actions: "Commands[argparse.ArgumentParser]") -> None:
         actions,
         "describe",
         _describe,
-        "write histograms, correlations and picture features as a page and CSV",
+        "write a page of MOS, correlations and picture features",
         "finevq dataset describe -c data/dataset.toml --out description",
     )
     added.add_argument("--out", type=Path, default=Path("description"), metavar="DIR")

@@ -173,25 +173,23 @@ def opinions(ratings: Ratings, rule: Rule) -> Opinions:
         DatasetError: the rule rejects every subject, or leaves no rating.
     """
     reason = np.zeros(len(ratings.score), dtype=np.int8)
-    if rule.adjust == "zscore":
-        _leave_out(ratings, reason)
+    screening = rule.screening
+    values = ratings.score
+    if not screening or screening.of == "adjusted":
+        values = _adjust(ratings, rule, reason)
     rejected: dict[str, float] = {}
     share = 0.0
-    values = ratings.score
-    if rule.screening:
-        if rule.screening.of == "adjusted":
-            values = _adjust(ratings, rule, reason == 0)
-        above, below = _outliers(ratings, values, reason == 0, rule.screening)
-        share = float((above | below).sum() / max((reason == 0).sum(), 1))
-        rejected = _rejected(ratings, above, below, reason == 0, rule.screening)
-        if rule.screening.remove:
+    if screening:
+        keep = reason == 0
+        above, below = _outliers(ratings, values, keep, screening)
+        share = float((above | below).sum() / max(keep.sum(), 1))
+        rejected = _rejected(ratings, above, below, keep, screening)
+        if screening.remove:
             reason[above | below] = _OUTLIER
         gone = np.isin(ratings.subjects, list(rejected))
         reason[gone[ratings.subject]] = _REJECTED
-    if not rule.screening or rule.screening.of == "raw":
-        if rule.adjust == "zscore":  # removing outliers can leave a subject one opinion
-            _leave_out(ratings, reason)
-        values = _adjust(ratings, rule, reason == 0)
+        if screening.of == "raw":
+            values = _adjust(ratings, rule, reason)
     keep = reason == 0
     if not keep.any():
         raise DatasetError(
@@ -225,13 +223,6 @@ def _moments(codes: Index, values: Array, keep: Mask, size: int) -> tuple[Array,
     return count, mean, _sums(codes, np.square(values - mean[codes]), keep, size)
 
 
-def _leave_out(ratings: Ratings, reason: NDArray[np.int8]) -> None:
-    """Leave out raters without a standard deviation: one rating, or always the same score."""
-    count, _, squares = _moments(ratings.rater, ratings.score, reason == 0, _raters(ratings))
-    why = np.select([count == 1, _zero(squares)], [_ONLY, _CONSTANT], 0).astype(np.int8)
-    np.copyto(reason, why[ratings.rater], where=reason == 0)
-
-
 def _zero(squares: Array) -> Mask:
     return squares < 1e-18  # rounding of the mean leaves about 1e-30
 
@@ -244,11 +235,16 @@ def _items(ratings: Ratings) -> int:
     return len(ratings.videos) * len(ratings.dimensions)
 
 
-def _adjust(ratings: Ratings, rule: Rule, keep: Mask) -> Array:
-    """The values that are averaged; those of ratings that are not kept mean nothing."""
-    score, rater = ratings.score, ratings.rater
+def _adjust(ratings: Ratings, rule: Rule, reason: NDArray[np.int8]) -> Array:
+    """The values that are averaged; those of ratings that are not kept mean nothing.
+
+    For z-scores, raters without a deviation - one rating, or always the same score - are left out.
+    """
+    score, rater, keep = ratings.score, ratings.rater, reason == 0
     if rule.adjust == "zscore":
         count, mean, squares = _moments(rater, score, keep, _raters(ratings))
+        why = np.select([count == 1, _zero(squares)], [_ONLY, _CONSTANT], 0).astype(np.int8)
+        np.copyto(reason, why[rater], where=keep)
         with np.errstate(invalid="ignore", divide="ignore"):
             z = (score - mean[rater]) / np.sqrt(squares / (count - 1))[rater]
         return 100 * (z + 3) / 6

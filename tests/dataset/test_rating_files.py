@@ -191,7 +191,8 @@ def test_a_study_becomes_a_dataset(tmp_path: Path, write) -> None:
     assert dataset.videos[0].path == tmp_path / "clips" / "0.mp4"
     report = json.loads((folder / "ratings.json").read_text())
     assert report["ratings"] == 200
-    assert report["removed"]["constant rater in this dimension"] == 20
+    assert report["rejected_subjects"] == found.rejected
+    assert found.rejected["s0"] > 0.05  # always 3, which is far off for the best and the worst
     removed = pd.read_csv(folder / "removed.csv")
     assert len(removed) == sum(report["removed"].values())
     assert set(removed.columns) == {"subject", "video", "dimension", "score", "reason"}
