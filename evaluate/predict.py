@@ -1,10 +1,12 @@
 """Predictions of a checkpoint, made once for each video and kept in predictions.parquet.
 
-All prompts of a video are answered in one forward pass behind one visual prefix, and each video is
-by itself in it, so that neither its company nor the order can change its numbers.
+All prompts of a video are answered in one forward pass behind one visual prefix. Videos are packed
+into batches; their padding is seen by none, so that neither company nor order changes a video's
+numbers by more than rounding: in float32 scores and probabilities stay within 1e-5
+(tests/evaluate/test_predict.py).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from ..dataset.questions import Question
+from ..dataset.questions import LEVELS, Question
 from ..dataset.videos import Dataset, Video
 from ..errors import FineVQError
 from ..train.model import FineVQ
@@ -22,9 +24,18 @@ from ..train.packing import Layout, Packer, collate
 from ..train.prompts import ProfileName, Prompt, prompts_for
 
 KEY = ["video", "task", "item", "question"]
-PREDICTED = ["prediction", "prediction_text"]
+PREDICTED = ["prediction", "prediction_text", "weighted", "options", "probabilities"]
 LABELLED = ["label", "label_text"]
-"""The columns of predictions.parquet; `finevq.evaluate.metrics` says what they hold."""
+"""The columns of predictions.parquet; docs/evaluation.md says what they hold."""
+
+FORMAT = "2"
+"""Of predictions.parquet; a file of another is made anew."""
+
+LEVEL_VALUES = tuple((k + 0.5) / len(LEVELS) for k in range(len(LEVELS)))
+"""The score in [0, 1] that each level word stands for: the middle of its fifth of the scale."""
+
+Inputs = tuple[np.ndarray, np.ndarray, Sequence[Prompt]]
+"""A video: spatial (F, T, D) and motion (C, M) features as the store has them, and its prompts."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +44,23 @@ class Answer:
 
     Attributes:
         prompt: the question.
-        choice: the most likely of its options.
+        probabilities: of each of its options, which the choice is constrained to; they sum to 1.
         score: the score head's value; in [0, 1] but for small overshoots.
     """
 
     prompt: Prompt
-    choice: str
+    probabilities: tuple[float, ...]
     score: float
+
+    @property
+    def choice(self) -> str:
+        """The most likely option; the first of several."""
+        return self.prompt.options[int(np.argmax(self.probabilities))]
+
+    @property
+    def weighted(self) -> float:
+        """The second reading of a rating: the level words' values, weighted by probability."""
+        return float(np.dot(self.probabilities, LEVEL_VALUES))
 
 
 class Predictor:
@@ -50,37 +71,46 @@ class Predictor:
         self.packer = packer
         self.device = device
 
-    @torch.inference_mode()
     def answer(
         self, spatial: np.ndarray, motion: np.ndarray, prompts: Sequence[Prompt]
     ) -> list[Answer]:
-        """Answer all prompts of one video in one forward pass.
+        """Answer all prompts of one video; see `answer_all`."""
+        return self.answer_all([(spatial, motion, prompts)])[0]
+
+    @torch.inference_mode()
+    def answer_all(self, videos: Sequence[Inputs]) -> list[list[Answer]]:
+        """Answer all prompts of some videos in one forward pass.
 
         Args:
-            spatial: (F, T, D), as the store has it.
-            motion: (C, M).
-            prompts: in any order.
+            videos: with features of the same shapes; prompts in any order and number.
         """
-        layout = Layout(spatial.shape[0], spatial.shape[1], motion.shape[0])
-        packed = self.packer.pack(layout, prompts, learn=False)
-        batch = collate([packed], pad_id=self.packer.pad_id)
+        packed = [
+            self.packer.pack(
+                Layout(spatial.shape[0], spatial.shape[1], motion.shape[0]), prompts, learn=False
+            )
+            for spatial, motion, prompts in videos
+        ]
+        batch = collate(packed, pad_id=self.packer.pad_id)
         for unused in ("labels", "targets"):
             del batch[unused]
         batch |= {
-            "spatial": torch.from_numpy(spatial)[None],
-            "motion": torch.from_numpy(motion)[None],
+            "spatial": torch.from_numpy(np.stack([spatial for spatial, _, _ in videos])),
+            "motion": torch.from_numpy(np.stack([motion for _, motion, _ in videos])),
         }
         output = self.model(**{name: tensor.to(self.device) for name, tensor in batch.items()})
-        logits = self.model.vocabulary(output.decisions[0]).cpu()
-        scores = output.scores[0].cpu()
+        logits = self.model.vocabulary(output.decisions).cpu()
+        scores = output.scores.cpu()
         return [
-            Answer(
-                prompt,
-                choice=prompt.options[int(logits[row, self.packer.option_ids(prompt)].argmax())],
-                score=float(scores[row]),
-            )
-            for row, prompt in enumerate(prompts)
+            [
+                self._answer(prompt, logits[row, column], float(scores[row, column]))
+                for column, prompt in enumerate(prompts)
+            ]
+            for row, (_, _, prompts) in enumerate(videos)
         ]
+
+    def _answer(self, prompt: Prompt, logits: torch.Tensor, score: float) -> Answer:
+        among = logits[self.packer.option_ids(prompt)].double().softmax(-1)
+        return Answer(prompt, tuple(among.tolist()), score)
 
 
 def expected(
@@ -108,21 +138,38 @@ def predict(
     videos: Sequence[Video],
     questions: Mapping[str, list[Question]],
     read: Callable[[str], tuple[np.ndarray, np.ndarray]],
-    progress: Callable[[int, int], None],
     profile: ProfileName = "finevq",
-) -> pd.DataFrame:
-    """Answer the prompts of videos: columns KEY and PREDICTED, scores on the dataset's scale."""
-    rows = []
-    for done, video in enumerate(videos):
-        progress(done, len(videos))
-        prompts = prompts_for(dataset, video, questions.get(video.id, []), profile)
-        for answer in predictor.answer(*read(video.id), prompts):
-            score = dataset.mos(answer.score) if answer.prompt.task == "score" else None
-            rows.append(
-                _key(video, answer.prompt) | {"prediction": score, "prediction_text": answer.choice}
-            )
-    progress(len(videos), len(videos))
-    return _typed(pd.DataFrame(rows, columns=KEY + PREDICTED))
+    videos_per_batch: int = 1,
+) -> Iterator[pd.DataFrame]:
+    """Answer the prompts of videos.
+
+    Yields:
+        A table for each batch: columns KEY and PREDICTED, scores on the dataset's scale.
+    """
+    for start in range(0, len(videos), videos_per_batch):
+        batch = videos[start : start + videos_per_batch]
+        inputs = [
+            (*read(video.id), prompts_for(dataset, video, questions.get(video.id, []), profile))
+            for video in batch
+        ]
+        answers = zip(batch, predictor.answer_all(inputs), strict=True)
+        yield table_of(_row(dataset, video, one) for video, found in answers for one in found)
+
+
+def table_of(rows: Iterable[Mapping[str, object]] = ()) -> pd.DataFrame:
+    """A table of predictions, columns KEY and PREDICTED, of the same types without rows."""
+    return _typed(pd.DataFrame(list(rows), columns=KEY + PREDICTED))
+
+
+def _row(dataset: Dataset, video: Video, answer: Answer) -> dict[str, object]:
+    rated = answer.prompt.task == "score"
+    return _key(video, answer.prompt) | {
+        "prediction": dataset.mos(answer.score) if rated else None,
+        "prediction_text": answer.choice,
+        "weighted": dataset.mos(answer.weighted) if rated else None,
+        "options": list(answer.prompt.options),
+        "probabilities": list(answer.probabilities),
+    }
 
 
 def _key(video: Video, prompt: Prompt) -> dict[str, object]:
@@ -131,9 +178,10 @@ def _key(video: Video, prompt: Prompt) -> dict[str, object]:
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    numbers = {name: "float64" for name in ("prediction", "label") if name in table}
-    texts = {name: "string" for name in table.columns if name not in numbers}
-    return table.astype(numbers | texts)
+    numbers = dict.fromkeys({"prediction", "weighted", "label"} & set(table), "float64")
+    lists = {name: table[name].map(list) for name in ("options", "probabilities") if name in table}
+    texts = {name: "string" for name in table.columns if name not in {*numbers, *lists}}
+    return table.astype(numbers | texts).assign(**lists)
 
 
 def read_predictions(path: Path, made_by: Mapping[str, str]) -> pd.DataFrame:
@@ -146,23 +194,24 @@ def read_predictions(path: Path, made_by: Mapping[str, str]) -> pd.DataFrame:
     Raises:
         FineVQError: the file is damaged.
     """
-    empty = _typed(pd.DataFrame(columns=KEY + PREDICTED))
     if not path.is_file():
-        return empty
+        return table_of()
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise FineVQError(f"{path}: damaged; delete it and evaluate again") from error
     metadata = table.schema.metadata or {}
-    if any(metadata.get(key.encode()) != value.encode() for key, value in made_by.items()):
-        return empty
+    wanted = {**made_by, "format": FORMAT}
+    if any(metadata.get(key.encode()) != value.encode() for key, value in wanted.items()):
+        return table_of()
     return _typed(table.to_pandas()[KEY + PREDICTED])
 
 
 def write_predictions(path: Path, predictions: pd.DataFrame, made_by: Mapping[str, str]) -> None:
     """Store predictions with what they come from; a reader never sees half a file."""
     table = pa.Table.from_pandas(predictions, preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **made_by})
+    metadata = {**(table.schema.metadata or {}), **made_by, "format": FORMAT}
+    table = table.replace_schema_metadata(metadata)
     part = path.with_suffix(".part")
     pq.write_table(table, part)
     part.replace(path)

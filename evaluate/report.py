@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from ..dataset.videos import DIMENSIONS
 from . import figures
-from .metrics import Array, paired_scores
+from .agreement import Array
+from .metrics import paired_scores
 
 MISSES = 10
 """Rows in a table of largest misses."""

@@ -1,7 +1,7 @@
 """Running stage three: predict what is not predicted yet, measure, report."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..extract.encoder import pick_device
 from ..train.checkpoint import digest, load_checkpoint, read_info
 from ..train.prompts import ProfileName
 from ..train.reading import in_store
+from ..train.training_set import read_training_set
 from .metrics import measure
 from .predict import (
     KEY,
@@ -32,27 +33,36 @@ Progress = Callable[[int, int], None]
 """Called with the number of finished videos and their total."""
 
 
+KEEP_EVERY = 256
+"""Videos after which new predictions are written, so that a run that is stopped can go on."""
+
+
 def evaluate(
     dataset: Dataset,
     store: FeatureStore,
     checkpoint: Path,
     settings: EvaluateSettings,
     *,
+    results: Path | None = None,
     device: str = "auto",
+    allow_leakage: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Measure a checkpoint on one part of the dataset's split.
 
-    Writes predictions.parquet, metrics.json and report.html into `settings.out`. Predictions that
-    are there already, by the same checkpoint on the same features, are not made again.
+    Writes predictions.parquet into `settings.out`, and metrics.json, report.html and figures/ into
+    `results`. Predictions that are there already, by the same checkpoint on the same features, are
+    not made again; without any to make, the model is not loaded.
 
     Args:
         dataset: videos with labels, questions and the split.
         store: their features.
         checkpoint: folder of the checkpoint.
         settings: which part, and where the results go.
+        results: folder of the results, if not `settings.out`.
         device: "auto", "cpu" or "cuda", for predictions that are missing.
-        progress: told of every predicted video.
+        allow_leakage: measure videos that the checkpoint was trained on too, and say so.
+        progress: told of every batch of predicted videos.
 
     Returns:
         The content of metrics.json.
@@ -61,6 +71,7 @@ def evaluate(
         CheckpointError: the checkpoint is missing or damaged.
         IdentityMismatch: it was trained on other features than those in the store.
         StoreError: videos of the part were not extracted yet.
+        DatasetError: the part is empty, or has videos that the checkpoint was trained on.
     """
     info = read_info(checkpoint)
     info.check_features(store)
@@ -69,6 +80,13 @@ def evaluate(
     if not videos:
         raise DatasetError(f"split {split} has no videos in the part {part}")
     usable = in_store(store, videos, f"videos of the part {part}")
+    leakage = _leakage(checkpoint, store, usable)
+    if leakage["videos"] and not allow_leakage:
+        raise DatasetError(
+            f"{len(leakage['videos'])} of {len(videos)} videos of split {split}, part {part} were "
+            f"in the training of {checkpoint}, the first is {leakage['videos'][0]}; choose another "
+            "split, or measure them all the same with --allow-leakage"
+        )
     failures = store.failures()
     failed = {video.id: failures[video.id] for video in videos if video.id in failures}
 
@@ -82,25 +100,28 @@ def evaluate(
     if missing:
         model, packer, _ = load_checkpoint(checkpoint)
         predictor = Predictor(model, packer, pick_device(device, "train.device"))
-        new = predict(predictor, dataset, missing, questions, store.read, progress, info.profile)
+        per_batch = settings.videos_per_batch
+        new = predict(predictor, dataset, missing, questions, store.read, info.profile, per_batch)
         again = predictions["video"].isin([video.id for video in missing])
-        predictions = pd.concat([predictions[~again], new], ignore_index=True)
+        predictions = _predict_rest(path, made_by, predictions[~again], new, missing, progress)
     everything = _with_labels(predictions, dataset, questions, info.profile)
-    write_predictions(path, everything, made_by)
 
     measured = everything.merge(wanted[KEY], on=KEY)
-    metrics = measure(
+    metrics = {"dataset": dataset.settings.name} | measure(
         measured,
         split=split,
         part=part,
         labelled=[video.id for video in videos if video.labels],
         failed=failed,
         mos_range=dataset.settings.mos_range,
+        categories={video.id: video.category for video in videos if video.category},
     )
-    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
-    (settings.out / "metrics.json").write_text(text + "\n", "utf-8")
+    metrics["leakage"] = leakage
+    results = results or settings.out
+    results.mkdir(parents=True, exist_ok=True)
+    write_metrics(results / "metrics.json", metrics)
     write_report(
-        settings.out / "report.html",
+        results / "report.html",
         metrics,
         measured,
         title=f"FineVQ on {dataset.settings.name}, split {split}, part {part}",
@@ -113,6 +134,45 @@ def evaluate(
         },
     )
     return metrics
+
+
+def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Write metrics as strict JSON."""
+    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", "utf-8")
+
+
+def _predict_rest(
+    path: Path,
+    made_by: Mapping[str, str],
+    before: pd.DataFrame,
+    new: Iterable[pd.DataFrame],
+    missing: Sequence[Video],
+    progress: Progress,
+) -> pd.DataFrame:
+    """Add new predictions to those that are there, and keep them as they come."""
+    tables, done, kept = [before], 0, 0
+    progress(0, len(missing))
+    for table in new:
+        tables.append(table)
+        done += table["video"].nunique()
+        progress(done, len(missing))
+        if done - kept >= KEEP_EVERY or done == len(missing):
+            tables, kept = [pd.concat(tables, ignore_index=True)], done
+            write_predictions(path, tables[0], made_by)
+    return tables[0]
+
+
+def _leakage(checkpoint: Path, store: FeatureStore, videos: Sequence[Video]) -> dict[str, Any]:
+    """Which videos have the content of one that the checkpoint was trained on."""
+    trained = read_training_set(checkpoint)
+    if trained is None:
+        reason = "the checkpoint does not say which videos it was trained on"
+        return {"checked": False, "videos": [], "reason": reason}
+    seen, records = set(trained["sha256"]), store.records()
+    sources = {video.id: records[video.id].source for video in videos}
+    leaked = [id_ for id_, source in sources.items() if source and source.sha256 in seen]
+    return {"checked": True, "videos": leaked}
 
 
 def _unpredicted(
@@ -130,7 +190,7 @@ def _with_labels(
     questions: Mapping[str, list[Question]],
     profile: ProfileName,
 ) -> pd.DataFrame:
-    """Predictions beside today's labels: a label may have changed since the model ran."""
+    """Predictions beside the labels of today, which may have changed since the model ran."""
     predicted = set(predictions["video"])
     videos = [video for video in dataset if video.id in predicted]
     return predictions.merge(expected(dataset, videos, questions, profile), on=KEY, how="left")

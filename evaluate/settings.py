@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class EvaluateSettings(BaseModel, extra="forbid", frozen=True, strict=True):
@@ -11,3 +11,4 @@ class EvaluateSettings(BaseModel, extra="forbid", frozen=True, strict=True):
 
     out: Path
     part: Literal["train", "val", "test"]
+    videos_per_batch: int = Field(ge=1)

@@ -11,6 +11,7 @@ from scipy import stats
 
 from finevq.dataset.videos import DIMENSIONS
 from finevq.errors import FineVQError
+from finevq.evaluate.agreement import Agreement
 from finevq.evaluate.metrics import COLUMNS, measure, paired_scores
 
 
@@ -25,6 +26,7 @@ def scores(dimension, predicted, label, words=None, right_words=None):
             "question": None,
             "prediction": predicted,
             "label": label,
+            "weighted": predicted,
             "prediction_text": words or ["good"] * n,
             "label_text": right_words or ["good"] * n,
         },
@@ -42,6 +44,7 @@ def answers(kind, given_answers, right):
             "question": "Is there any?",
             "prediction": None,
             "label": None,
+            "weighted": None,
             "prediction_text": given_answers,
             "label_text": right,
         },
@@ -49,7 +52,7 @@ def answers(kind, given_answers, right):
     )
 
 
-def measured(predictions, labelled=None, failed=None):
+def measured(predictions, labelled=None, failed=None, categories=None):
     return measure(
         predictions,
         split="scenes",
@@ -57,6 +60,7 @@ def measured(predictions, labelled=None, failed=None):
         labelled=sorted(set(predictions["video"])) if labelled is None else labelled,
         failed=failed or {},
         mos_range=(0.0, 100.0),
+        categories=categories,
     )
 
 
@@ -115,6 +119,33 @@ def test_the_mean_is_over_defined_dimensions_only():
     assert mean["srcc"] == pytest.approx((1 + 0.8) / 2)
 
 
+def test_the_second_reading_is_measured_apart():
+    predicted, label = noisy(30)
+    found = measured(scores("blur", predicted, label).assign(weighted=-predicted))
+    weighted = found["weighted"]["dimensions"]["blur"]
+    assert weighted["srcc"] == pytest.approx(-found["dimensions"]["blur"]["srcc"])
+
+
+def test_each_category_is_measured_by_itself():
+    predicted, label = noisy(40)
+    of = {f"{i:03}.mp4": "sport" if i < 15 else "" for i in range(40)}
+    found = measured(scores("blur", predicted, label), categories=of)["categories"]
+    assert list(found) == ["sport"]
+    blur = found["sport"]["dimensions"]["blur"]
+    assert blur["n"] == 15
+    assert blur["srcc"] == pytest.approx(stats.spearmanr(predicted[:15], label[:15]).statistic)
+
+
+def test_the_fitted_metrics_stand_beside_the_raw_ones():
+    label = np.linspace(5, 95, 60)
+    bent = 40 + 3 * np.log(label / (100 - label))  # a logistic curve of it is the label
+    found = measured(scores("blur", bent, label))["dimensions"]["blur"]
+    assert found["plcc"] < 0.995
+    assert found["plcc_fitted"] == pytest.approx(1, abs=1e-9)
+    assert found["rmse_fitted"] == pytest.approx(0, abs=1e-3)
+    assert found["rmse"] > 10
+
+
 # What is not defined.
 
 
@@ -134,7 +165,8 @@ def test_the_mean_is_over_defined_dimensions_only():
 )
 def test_an_undefined_correlation_is_null_with_its_reason(predicted, label, reason):
     found = measured(scores("noise", predicted, label))["dimensions"]["noise"]
-    assert [found[key] for key in ("srcc", "srcc_ci", "krcc", "plcc")] == [None] * 4
+    undefined = ("srcc", "srcc_ci", "krcc", "plcc", "plcc_ci", "plcc_fitted", "rmse_fitted")
+    assert [found[key] for key in undefined] == [None] * len(undefined)
     assert found["reason"] == reason
 
 
@@ -206,17 +238,24 @@ def test_the_metrics_are_strict_json():
 
 def test_accuracy_stands_beside_what_guessing_gives():
     rows = answers("yes-no noise", ["Yes", "Yes", "Yes", "No"], ["Yes", "Yes", "No", "Yes"])
-    assert measured(rows)["questions"]["yes-no noise"] == {
-        "accuracy": 0.5,
-        "majority_baseline": 0.75,
-        "balanced_accuracy": pytest.approx((2 / 3 + 0) / 2),
-        "n": 4,
-    }
+    found = measured(rows)["questions"]["yes-no noise"]
+    assert (found["accuracy"], found["majority_baseline"], found["n"]) == (0.5, 0.75, 4)
+    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 0) / 2)
 
 
 def test_no_answer_is_a_wrong_answer():
     rows = answers("yes-no noise", ["Yes", None], ["Yes", "Yes"])
     assert measured(rows)["questions"]["yes-no noise"]["accuracy"] == 0.5
+
+
+def test_the_interval_of_an_accuracy_resamples_videos_not_questions():
+    """Four questions on each video, all right or all wrong, say no more than one does."""
+    right = [["Yes"], ["No"]] * 20
+    once = answers("yes-no blur", [r[0] for r in right], ["Yes"] * 40)
+    four = pd.concat([once.assign(question=f"wording {k}") for k in range(4)])
+    found = [measured(rows)["questions"]["yes-no blur"]["accuracy_ci"] for rows in (once, four)]
+    assert found[0] == found[1]
+    assert found[0][0] < 0.5 < found[0][1]
 
 
 # Coverage.
@@ -338,14 +377,21 @@ def test_the_interval_narrows_with_more_videos():
     assert few[1] - few[0] > 2 * (many[1] - many[0])
 
 
-def test_the_interval_is_that_of_resampling_with_scipy():
+def test_the_intervals_are_those_of_a_loop_over_scipy_with_the_same_seed():
     predicted, label = tied(40)
-    rng = np.random.default_rng(7)
-    draws = [rng.integers(0, 40, 40) for _ in range(1000)]
-    resampled = [stats.spearmanr(predicted[draw], label[draw]).statistic for draw in draws]
-    found = measured(scores("overall", predicted, label))["dimensions"]["overall"]["srcc_ci"]
-    # Another thousand draws: their percentiles differ by chance, by about 0.005 here.
-    assert found == pytest.approx(np.percentile(resampled, [2.5, 97.5]), abs=0.02)
+    found = measured(scores("overall", predicted, label))["dimensions"]["overall"]
+    fitted = Agreement(predicted, label).curve(predicted)
+    draws = np.random.default_rng(0).integers(0, 40, (1000, 40))
+    for metric, statistic in (
+        ("srcc", lambda d: stats.spearmanr(predicted[d], label[d]).statistic),
+        ("krcc", lambda d: stats.kendalltau(predicted[d], label[d]).statistic),
+        ("plcc", lambda d: stats.pearsonr(predicted[d], label[d]).statistic),
+        ("plcc_fitted", lambda d: stats.pearsonr(fitted[d], label[d]).statistic),
+        ("rmse", lambda d: np.sqrt(np.mean((predicted[d] - label[d]) ** 2))),
+        ("rmse_fitted", lambda d: np.sqrt(np.mean((fitted[d] - label[d]) ** 2))),
+    ):
+        looped = np.percentile([statistic(draw) for draw in draws], [2.5, 97.5])
+        assert found[f"{metric}_ci"] == pytest.approx(looped, abs=1e-9), metric
 
 
 def test_the_means_interval_resamples_the_same_videos_in_all_dimensions():
@@ -374,7 +420,7 @@ def test_unlabelled_videos_do_not_enter_the_resamples():
 def test_the_interval_does_not_depend_on_the_size_of_a_block(monkeypatch):
     rows = scores("overall", *noisy(50))
     expected = measured(rows)
-    monkeypatch.setattr("finevq.evaluate.metrics._BLOCK", 64 * 50)
+    monkeypatch.setattr("finevq.evaluate.bootstrap._BLOCK", 64 * 50)
     assert measured(rows) == expected
 
 
@@ -382,7 +428,7 @@ def test_too_few_distinct_values_give_a_point_without_an_interval():
     found = measured(scores("blur", [1.0, 2.0, 3.0], [1.0, 2.0, 3.0]))["dimensions"]["blur"]
     assert found["srcc"] == pytest.approx(1)
     assert found["srcc_ci"] is None
-    assert found["reason"] == "too few distinct values for an interval"
+    assert found["reason"].endswith("too few distinct values for an interval")
 
 
 # The aligned tables.

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from finevq.dataset.questions import load_questions
+from finevq.dataset.questions import LEVELS, load_questions
 from finevq.dataset.videos import DIMENSIONS, Dataset
 from finevq.evaluate.predict import (
     KEY,
@@ -44,21 +44,50 @@ def read(dataset, make_store):
     return make_store(dataset.ids).read
 
 
-def run(predictor: Predictor, dataset: Dataset, read, videos) -> pd.DataFrame:
+def run(predictor: Predictor, dataset: Dataset, read, videos, per_batch=1) -> pd.DataFrame:
     questions = load_questions(dataset)
-    return predict(predictor, dataset, videos, questions, read, lambda done, total: None)
+    tables = predict(predictor, dataset, videos, questions, read, videos_per_batch=per_batch)
+    return pd.concat(tables, ignore_index=True)
 
 
-def test_video_alone_has_the_predictions_it_has_in_company(predictor, dataset, read) -> None:
-    videos = list(dataset)
-    together = run(predictor, dataset, read, videos)
-    backwards = run(predictor, dataset, read, videos[::-1])
+def assert_close(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
+    """The same rows in any order; scores and probabilities within 1e-5 of the scale."""
+    sort = {"by": KEY, "ignore_index": True}
+    found, wanted = found.sort_values(**sort), wanted.sort_values(**sort)
+    pd.testing.assert_frame_equal(found[KEY], wanted[KEY])
+    for column in ("prediction", "weighted"):
+        np.testing.assert_allclose(found[column], wanted[column], rtol=0, atol=1e-3)  # of 0 to 100
+    for mine, theirs in zip(found["probabilities"], wanted["probabilities"], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("per_batch", [1, 2, 3, 4])
+def test_batch_size_order_and_company_do_not_change_the_numbers(
+    predictor, dataset, read, per_batch: int
+) -> None:
+    videos = list(dataset)  # of which every other has questions: their lengths differ
     alone = pd.concat([run(predictor, dataset, read, [video]) for video in videos])
-    for other in (backwards, alone):
-        sort = {"by": KEY, "ignore_index": True}
-        pd.testing.assert_frame_equal(
-            other.sort_values(**sort), together.sort_values(**sort), check_exact=True
-        )
+    assert_close(run(predictor, dataset, read, videos, per_batch), alone)
+    assert_close(run(predictor, dataset, read, videos[::-1], per_batch), alone)
+
+
+def test_probabilities_are_of_the_options_and_sum_to_one(predictor, dataset, read) -> None:
+    table = run(predictor, dataset, read, list(dataset))
+    for row in table.itertuples():
+        assert len(row.options) == len(row.probabilities)
+        assert sum(row.probabilities) == pytest.approx(1)
+        assert row.prediction_text == row.options[int(np.argmax(row.probabilities))]
+    offered = {tuple(options) for options in table["options"]}
+    assert offered == {LEVELS, ("Yes", "No"), ("A", "B", "C")}
+
+
+def test_the_second_reading_weighs_the_level_words(predictor, dataset, read) -> None:
+    for row in run(predictor, dataset, read, list(dataset)).itertuples():
+        if row.task == "score":
+            middles = np.array([10.0, 30.0, 50.0, 70.0, 90.0])
+            assert row.weighted == pytest.approx(middles @ row.probabilities)
+        else:
+            assert np.isnan(row.weighted)
 
 
 def test_predictions_differ_from_video_to_video(predictor, dataset, read) -> None:
@@ -104,14 +133,9 @@ def test_choice_is_the_option_with_the_highest_logit(predictor, dataset, read) -
             segments=packed.segments[None],
             decisions=packed.decisions[None],
         ).decisions[0, 0]
-        logits = dict(
-            zip(
-                prompt.options,
-                model.vocabulary(hidden)[packer.option_ids(prompt)].tolist(),
-                strict=True,
-            )
-        )
-    assert answer.choice == max(logits, key=logits.__getitem__)
+        logits = model.vocabulary(hidden)[packer.option_ids(prompt)]
+    assert answer.choice == prompt.options[int(logits.argmax())]
+    np.testing.assert_allclose(answer.probabilities, logits.softmax(-1), atol=1e-6)
 
 
 def test_labels_do_not_reach_the_model(predictor, dataset, read, make_dataset) -> None:

@@ -24,8 +24,8 @@ def predictions(n=12, videos=None):
             label = rng.uniform(0, 100)
             predicted = label + rng.normal(0, 10)
             shown = None if dimension == "temporal" else label
-            rows.append((video, "score", dimension, None, predicted, shown, "good", "fair"))
-        rows.append((video, "question", "yes-no blur", "Any?", None, None, "Yes", "Yes"))
+            rows.append((video, "score", dimension, None, predicted, shown, 50.0, "good", "fair"))
+        rows.append((video, "question", "yes-no blur", "Any?", None, None, None, "Yes", "Yes"))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

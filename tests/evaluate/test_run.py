@@ -1,6 +1,7 @@
 """Evaluation: what is predicted is kept, and what changed is seen."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 from finevq.dataset.videos import Dataset
 from finevq.errors import CheckpointError, DatasetError, FineVQError, IdentityMismatch, StoreError
 from finevq.evaluate import run
-from finevq.evaluate.metrics import COLUMNS
+from finevq.evaluate.predict import KEY, PREDICTED
 from finevq.evaluate.run import evaluate
 from finevq.evaluate.settings import EvaluateSettings
 from finevq.train.base import load_base
 from finevq.train.checkpoint import build_model, save_checkpoint
+from finevq.train.training_set import write_training_set
 
 PARTS = {"train": 2, "val": 3, "test": 5}
 
@@ -47,7 +49,7 @@ def store(dataset, make_store):
 
 @pytest.fixture
 def settings(tmp_path: Path) -> EvaluateSettings:
-    return EvaluateSettings(out=tmp_path / "evaluation", part="test")
+    return EvaluateSettings(out=tmp_path / "evaluation", part="test", videos_per_batch=2)
 
 
 @pytest.fixture
@@ -67,11 +69,11 @@ def test_results_are_written_and_the_same_a_second_time_without_a_model(
     metrics = evaluate(
         dataset, store, checkpoints[0], settings, progress=lambda *at: told.append(at)
     )
-    assert told == [(done, 5) for done in range(6)]
+    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
     names = ("predictions.parquet", "metrics.json", "report.html")
     before = {name: (settings.out / name).read_bytes() for name in names}
     assert {file.name for file in settings.out.iterdir()} == set(names)
-    assert set(predictions(settings)) == set(COLUMNS)
+    assert list(predictions(settings)) == KEY + PREDICTED
     no_model()
     assert evaluate(dataset, store, checkpoints[0], settings, progress=refuse) == metrics
     assert {name: (settings.out / name).read_bytes() for name in names} == before
@@ -81,6 +83,7 @@ def test_metrics_json_is_strict_json_of_what_is_returned(
     dataset, store, checkpoints, settings
 ) -> None:
     metrics = evaluate(dataset, store, checkpoints[0], settings)
+    assert metrics["dataset"] == "made"
     text = (settings.out / "metrics.json").read_text("utf-8")
     assert json.loads(text, parse_constant=refuse) == metrics
     assert (metrics["split"], metrics["part"]) == ("parts", "test")
@@ -135,8 +138,7 @@ def test_changed_labels_are_measured_without_a_model(
     assert after["dimensions"]["blur"]["srcc"] != before["dimensions"]["blur"]["srcc"]
     assert after["dimensions"]["color"]["srcc"] is None
     assert after["coverage"]["labelled"] == 4
-    same = ["video", "task", "item", "question", "prediction", "prediction_text"]
-    pd.testing.assert_frame_equal(predictions(settings)[same], kept[same])
+    pd.testing.assert_frame_equal(predictions(settings), kept)
 
 
 def test_new_question_is_predicted_for_its_video_alone(
@@ -200,6 +202,50 @@ def test_part_without_videos_is_an_error(make_dataset, make_store, checkpoints, 
 def test_missing_checkpoint_is_an_error(dataset, store, settings, tmp_path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint there"):
         evaluate(dataset, store, tmp_path / "none", settings)
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_videos_that_are_left(
+    dataset, store, checkpoints, settings, monkeypatch
+) -> None:
+    monkeypatch.setattr(run, "KEEP_EVERY", 2)
+
+    def stop(done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(dataset, store, checkpoints[0], settings, progress=stop)
+    assert predictions(settings)["video"].nunique() == 2
+    told = []
+    after = evaluate(dataset, store, checkpoints[0], settings, progress=lambda *at: told.append(at))
+    assert told[-1] == (3, 3)
+    elsewhere = settings.model_copy(update={"out": settings.out.with_name("whole")})
+    whole = evaluate(dataset, store, checkpoints[0], elsewhere)
+    assert after["coverage"] == whole["coverage"]
+
+
+def test_a_video_seen_in_training_is_refused_unless_it_is_allowed(
+    dataset, store, checkpoints, settings, tmp_path
+) -> None:
+    copied = shutil.copytree(checkpoints[0], tmp_path / "checkpoint")
+    before = evaluate(dataset, store, copied, settings)
+    assert before["leakage"]["checked"] is False
+    # The made features all have one hash: the training videos have the content of the others.
+    write_training_set(copied, [v for v in dataset if "/train" in v.id], store)
+    with pytest.raises(DatasetError, match=r"5 of 5 videos .* made/test0\.mp4; .*--allow-leakage"):
+        evaluate(dataset, store, copied, settings)
+    after = evaluate(dataset, store, copied, settings, allow_leakage=True)
+    assert after["leakage"] == {"checked": True, "videos": [f"made/test{i}.mp4" for i in range(5)]}
+    assert after["dimensions"] == before["dimensions"]
+
+
+def test_videos_not_seen_in_training_are_measured(
+    dataset, store, checkpoints, settings, tmp_path
+) -> None:
+    copied = shutil.copytree(checkpoints[0], tmp_path / "checkpoint")
+    write_training_set(copied, [], store)
+    metrics = evaluate(dataset, store, copied, settings)
+    assert metrics["leakage"] == {"checked": True, "videos": []}
 
 
 def test_damaged_predictions_are_a_one_line_error(dataset, store, checkpoints, settings) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -138,9 +139,8 @@ def test_scores_are_those_of_extraction_and_prediction(
 ) -> None:
     model, packer, _ = load_checkpoint(folder / "checkpoint")
     predictor = Predictor(model, packer, torch.device("cpu"))
-    table = predict(
-        predictor, dataset, list(dataset), {}, store.read, lambda done, total: None
-    ).set_index(["video", "item"])
+    tables = predict(predictor, dataset, list(dataset), {}, store.read)
+    table = pd.concat(tables).set_index(["video", "item"])
     for video in dataset:
         for dimension, rating in cards[video.path.name].ratings.items():
             row = table.loc[(video.id, dimension)]

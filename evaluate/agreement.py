@@ -1,0 +1,184 @@
+"""How well predictions agree with labels: six metrics, their intervals, and why one is missing.
+
+SRCC, KRCC and PLCC are those of the paper (section 5.2) and of scipy. PLCC and RMSE are given on
+the raw scores and, under names of their own, after the 4-parameter logistic fit. The curve is
+fitted once, to all videos; resamples draw videos under this curve.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from . import bootstrap
+from .bootstrap import Counts
+from .logistic import FEWEST as FEWEST_FITTED
+from .logistic import Logistic, fit_logistic
+
+Array = npt.NDArray[np.float64]
+
+METRICS = ("srcc", "krcc", "plcc", "plcc_fitted", "rmse", "rmse_fitted")
+"""In the order of the arrays of resampled values."""
+
+CORRELATIONS = METRICS[:4]
+"""Those that do not depend on the MOS scale, of which a mean over dimensions can be taken."""
+
+FEWEST = 3
+"""Videos in a correlation; over two it is always 1 or -1."""
+
+NO_INTERVAL = "too few distinct values for an interval"
+
+
+class Agreement:
+    """Predictions and labels of the same videos in one dimension.
+
+    Attributes:
+        rows: the videos that have both.
+        curve: the fitted curve, None where there is none.
+        values: the six metrics, None where one is not defined.
+        reasons: why some are not.
+    """
+
+    def __init__(self, predicted: Array, label: Array) -> None:
+        """Measure.
+
+        Args:
+            predicted: shape (videos,), NaN where there is no prediction.
+            label: shape (videos,), NaN where there is no label.
+        """
+        self.rows = np.flatnonzero(~np.isnan(predicted) & ~np.isnan(label))
+        self.all = len(self.rows) == len(label)
+        self.x, self.y = x, y = predicted[self.rows], label[self.rows]
+        self.values: dict[str, float | None] = dict.fromkeys(METRICS)
+        self.reasons: list[str] = []
+        self.curve: Logistic | None = None
+        if len(x):
+            self.values["rmse"] = _rmse(x, y)
+        if (undefined := _why_no_correlation(x, y)) is not None:
+            self.reasons.append(undefined)
+            return
+        self.values |= {
+            "srcc": float(stats.spearmanr(x, y).statistic),
+            "krcc": float(stats.kendalltau(x, y).statistic),
+            "plcc": float(stats.pearsonr(x, y).statistic),
+        }
+        self._fit()
+
+    def _fit(self) -> None:
+        if len(self.x) < FEWEST_FITTED:
+            self.reasons.append(f"the logistic fit needs at least {FEWEST_FITTED} videos")
+            return
+        curve = fit_logistic(self.x, self.y)
+        if curve is None or _constant(curve(self.x)):
+            self.reasons.append("the logistic fit finds no curve")
+            return
+        self.curve = curve
+        fitted = curve(self.x)
+        self.values["plcc_fitted"] = float(stats.pearsonr(fitted, self.y).statistic)
+        self.values["rmse_fitted"] = _rmse(fitted, self.y)
+
+    @property
+    def n(self) -> int:
+        """The number of videos measured."""
+        return len(self.rows)
+
+    @property
+    def defined(self) -> bool:
+        """Whether the correlations are."""
+        return self.values["srcc"] is not None
+
+    def statistic(self) -> bootstrap.Statistic:
+        """The metrics as a function of counts: (resamples, all videos) to (resamples, 6)."""
+        functions: list[bootstrap.Statistic | None] = [None] * len(METRICS)
+        if self.n:
+            functions[4] = bootstrap.rmse(self.x, self.y)
+        if self.defined:
+            kinds = (bootstrap.srcc, bootstrap.krcc, bootstrap.plcc)
+            functions[:3] = [kind(self.x, self.y) for kind in kinds]
+        if self.curve is not None:
+            fitted = self.curve(self.x)
+            functions[3], functions[5] = (
+                bootstrap.plcc(fitted, self.y),
+                bootstrap.rmse(fitted, self.y),
+            )
+
+        def statistic(counts: Counts) -> Array:
+            mine = counts if self.all else np.take(counts, self.rows, axis=1)
+            undefined = np.full(len(counts), np.nan)
+            return np.stack([f(mine) if f else undefined for f in functions], axis=1)
+
+        return statistic
+
+    def described(self, resampled: Array) -> dict[str, Any]:
+        """The metrics with their intervals.
+
+        Args:
+            resampled: (resamples, 6), of `statistic`.
+
+        Returns:
+            Each metric, each metric's interval as `NAME_ci`, "n", and "reason" if any is None.
+        """
+        found, reasons = with_intervals(self.values, resampled), list(self.reasons)
+        if any(found[m] is not None and found[f"{m}_ci"] is None for m in METRICS):
+            reasons.append(NO_INTERVAL)
+        return found | {"n": self.n} | ({"reason": "; ".join(reasons)} if reasons else {})
+
+
+def with_intervals(values: dict[str, float | None], resampled: Array) -> dict[str, Any]:
+    """Metrics beside their intervals, {"srcc": ..., "srcc_ci": [low, high] or None, ...}.
+
+    Args:
+        values: by name.
+        resampled: (resamples, metrics), in the order of the names.
+    """
+    found: dict[str, Any] = {}
+    for column, (name, value) in enumerate(values.items()):
+        found[name] = value
+        found[f"{name}_ci"] = None if value is None else bootstrap.interval(resampled[:, column])
+    return found
+
+
+def resample(agreements: Sequence[Agreement], videos: int) -> Array:
+    """The metrics of several in the same resamples of their videos: paired.
+
+    Args:
+        agreements: of the same videos, which each may lack some of.
+        videos: how many there are.
+
+    Returns:
+        Shape (resamples, agreements, 6).
+    """
+    if not any(one.n for one in agreements):
+        return np.full((bootstrap.RESAMPLES, len(agreements), len(METRICS)), np.nan)
+    some = np.unique(np.concatenate([one.rows for one in agreements]))
+    statistics = [one.statistic() for one in agreements]
+
+    def statistic(counts: Counts) -> Array:
+        if len(some) < videos:  # a video that none measures is not drawn
+            spread = np.zeros((len(counts), videos), np.float32)
+            spread[:, some] = counts
+            counts = spread
+        return np.stack([function(counts) for function in statistics], axis=1)
+
+    return bootstrap.resampled(len(some), statistic)
+
+
+def _rmse(x: Array, y: Array) -> float:
+    return float(np.sqrt(np.mean((x - y) ** 2)))
+
+
+def _why_no_correlation(predicted: Array, label: Array) -> str | None:
+    if (n := len(label)) < FEWEST:
+        return f"{n} labelled prediction{'s' * (n != 1)}, at least {FEWEST} are needed"
+    for name, values in (("predictions", predicted), ("labels", label)):
+        if _constant(values):
+            return f"the {name} are constant"
+    return None
+
+
+def _constant(values: Array) -> bool:
+    """A spread of rounding error counts as none: scipy warns of it, and its result is noise."""
+    centre = values.mean()
+    return bool(np.linalg.norm(values - centre) <= 1e-11 * abs(centre))

@@ -1,0 +1,64 @@
+"""The 4-parameter logistic curve that the field fits to scores before PLCC and RMSE.
+
+It takes out a model's own scale: y = (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2, fitted to the
+MOS by least squares, as VQEG and the published comparisons do. Numbers made with it are always
+named `plcc_fitted` and `rmse_fitted`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import least_squares
+from scipy.special import expit
+
+Array = npt.NDArray[np.float64]
+
+FEWEST = 5
+"""Videos for a fit: one more than the curve has parameters."""
+
+_EVALUATIONS = 5000
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """A fitted curve: the values that it approaches, its middle and its width."""
+
+    top: float
+    bottom: float
+    middle: float
+    width: float
+
+    def __call__(self, x: Array) -> Array:
+        """The curve at scores of any shape."""
+        share: Array = expit((x - self.middle) / self.width)
+        fitted: Array = self.bottom + (self.top - self.bottom) * share
+        return fitted
+
+
+def fit_logistic(x: Array, y: Array) -> Logistic | None:
+    """Fit MOS y to scores x, shape (videos,), neither constant; None if no optimum is found.
+
+    The start is that of the published code: the extremes of y, the mean of x, a quarter of its
+    standard deviation. The fit is made on standardised scores around a middle of its own: published
+    code hands x itself to `scipy.optimize.curve_fit`, whose steps are in proportion to a parameter,
+    so that a middle that starts at 0 never moves (docs/evaluation.md has the difference).
+    """
+    centre, spread = float(x.mean()), float(x.std())
+    unit = (x - centre) / spread
+
+    def residuals(parameters: Array) -> Array:
+        top, bottom, shifted, log_width = parameters
+        middle = shifted - 1
+        # Beyond these widths the curve is a line or a step to every digit.
+        share: Array = expit((unit - middle) * np.exp(-np.clip(log_width, -14, 14)))
+        distance: Array = bottom + (top - bottom) * share - y
+        return distance
+
+    start = [y.max(), y.min(), 1.0, np.log(0.25)]  # a middle of 0, see above
+    found = least_squares(residuals, start, method="lm", max_nfev=_EVALUATIONS)
+    if found.status <= 0 or not np.all(np.isfinite(found.x)):
+        return None
+    top, bottom, shifted, log_width = found.x
+    width = float(np.exp(np.clip(log_width, -14, 14)))
+    return Logistic(float(top), float(bottom), centre + spread * float(shifted - 1), spread * width)
