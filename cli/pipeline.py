@@ -1,10 +1,11 @@
-"""The commands of the pipeline: demo, extract, evaluate, score, config."""
+"""The commands of the pipeline: demo, evaluate, score, config."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .extraction import run_extract
 from .options import Commands, add_command, add_config, load, progress
 from .training import run_train
 
@@ -23,14 +24,6 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for everything")
     add_config(demo)
-    extract = add_command(
-        commands,
-        "extract",
-        _extract,
-        "store the features of all videos",
-        "finevq extract -c my.toml --set extract.cluster.workers=4",
-    )
-    add_config(extract)
     evaluate = add_command(
         commands,
         "evaluate",
@@ -94,13 +87,9 @@ def _demo(given: argparse.Namespace) -> None:
     )
     with progress("make videos") as made:
         generate_demo(config.dataset.folder, progress=made)
-    _run_extract(config)
+    run_extract(config)
     run_train(config)
     _run_evaluate(config, config.train.out)
-
-
-def _extract(given: argparse.Namespace) -> None:
-    _run_extract(load(given))
 
 
 def _evaluate(given: argparse.Namespace) -> None:
@@ -111,22 +100,6 @@ def _evaluate(given: argparse.Namespace) -> None:
         chosen.append(f"evaluate.part={json.dumps(given.part)}")
     config = load(given, chosen)
     _run_evaluate(config, given.checkpoint or config.train.out)
-
-
-def _run_extract(config: "Config") -> None:
-    from ..dataset.videos import load_dataset
-
-    dataset = load_dataset(config.dataset)  # its errors come before torch is loaded
-    from ..extract.run import extract
-
-    with progress("extract") as done:
-        summary = extract(dataset, config.extract, config.cache, done)
-    print(
-        f"features of {summary.extracted} videos stored in {config.cache.path}; "
-        f"{summary.present} were there before; {len(summary.failed)} failed"
-    )
-    for video, reason in summary.failed.items():
-        print(f"  failed: {video}: {reason}")
 
 
 def _run_evaluate(config: "Config", checkpoint: Path) -> None:

@@ -60,8 +60,7 @@ class Encoder:
             CheckpointError: weights that are missing, damaged or of another architecture.
         """
         self.settings = settings
-        self.device = pick_device(settings.device, "extract.device")
-        _check_attention(settings, self.device)
+        self.device = check_device(settings)
         spatial, motion = settings.spatial, settings.motion
         vit: Any = embedded_vit() if spatial.model == EMBEDDED else load_internvit(spatial.model)
         _check_mode(settings, vit.config.image_size[0])
@@ -191,6 +190,23 @@ class Encoder:
             **frames,
             "pooling": "mean over windows",
         }
+
+
+def identify(settings: ExtractSettings) -> Encoder:
+    """An encoder for its identity and shapes alone, on machines without the device of the job."""
+    spatial = settings.spatial.model_copy(update={"attention": "sdpa"})
+    return Encoder(settings.model_copy(update={"device": "cpu", "spatial": spatial}))
+
+
+def check_device(settings: ExtractSettings) -> torch.device:
+    """The device that the settings ask for.
+
+    Raises:
+        ConfigError: it is not there, or does not go with the settings.
+    """
+    device = pick_device(settings.device, "extract.device")
+    _check_attention(settings, device)
+    return device
 
 
 def _check_attention(settings: ExtractSettings, device: torch.device) -> None:

@@ -14,13 +14,14 @@ from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
 from finevq.cli import cache as cache_commands
 from finevq.cli import dataset as dataset_commands
+from finevq.cli import extraction as extraction_commands
 from finevq.cli import main as cli
 from finevq.cli import pipeline
 from finevq.cli import training as training_commands
 from finevq.cli.options import progress as progress_bar
 from finevq.errors import FineVQError
 
-COMMANDS = ("demo", "extract", "evaluate", "score", "config", "train", "cache", "dataset")
+COMMANDS = ("demo", "evaluate", "score", "config", "extract", "train", "cache", "dataset")
 
 
 @pytest.fixture(autouse=True)

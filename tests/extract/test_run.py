@@ -20,11 +20,13 @@ from finevq.cache.verify import verify
 from finevq.config import Config, load_config
 from finevq.dataset.videos import Dataset, load_dataset
 from finevq.errors import ConfigError, IdentityMismatch
-from finevq.extract import run
+from finevq.extract import cluster, run
 from finevq.extract.decode import decode
 from finevq.extract.encoder import Encoder
-from finevq.extract.run import Extractor, Summary, extract
-from finevq.extract.settings import ClusterSettings
+from finevq.extract.run import extract
+from finevq.extract.settings import ExtractSettings
+from finevq.extract.tally import Tally
+from finevq.extract.worker import Extractor
 
 SMALL = (
     "dataset.name=made",
@@ -58,7 +60,7 @@ def configured(*changes: str) -> Config:
     return load_config(None, SMALL + changes)[0]
 
 
-def extracted(*changes: str, **given: Any) -> Summary:
+def extracted(*changes: str, **given: Any) -> Tally:
     config = configured(*changes)
     return extract(load_dataset(config.dataset), config.extract, config.cache, **given)
 
@@ -80,18 +82,22 @@ def in_this_process() -> Iterator[None]:
         def register_plugin(self, extractor: Extractor, name: str) -> None:
             self.extractor = extractor
 
+        def nthreads(self) -> dict[str, int]:
+            return {"here": 1}
+
     @contextmanager
-    def cluster(settings: ClusterSettings) -> Iterator[Client]:
+    def connect(settings: ExtractSettings) -> Iterator[Client]:
         yield Client()
 
-    def run_all(client: Client, tasks: dict[int, list[str]], paths: dict[str, str]) -> Any:
+    def run_all(client: Client, shards: Any, store: Any, paths: Any, settings: Any) -> Any:
         with set_up(client.extractor) as extractor:
-            for shard, videos in tasks.items():
-                yield shard, extractor.extract_shard(shard, {v: paths.get(v) for v in videos})
+            for shard in shards:
+                videos = store.shard_rows(shard).values()
+                yield extractor.extract_shard(shard, {v: paths.get(v) for v in videos})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_cluster", cluster)
-        patch.setattr(run, "_run", run_all)
+        patch.setattr(run, "connect", connect)
+        patch.setattr(run, "run_shards", run_all)
         yield
 
 
@@ -110,11 +116,15 @@ def test_store_is_complete_then_left_alone_then_extended(
     folder: Path, encode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[int, int]] = []
+
+    def tell(tally: Tally) -> None:
+        told.append((tally.videos, tally.total))
+
     with socket.socket() as other:
         with suppress(OSError):  # then another cluster has Dask's usual port, which does as well
             other.bind(("", 8787))
             other.listen()
-        summary = extracted(progress=lambda *at: told.append(at))
+        summary = extracted(progress=tell)
     assert (summary.extracted, summary.present, list(summary.failed)) == (4, 0, ["made/c.mp4"])
     assert told == [(done, 5) for done in range(6)]
     store = FeatureStore.open("features")
@@ -127,8 +137,9 @@ def test_store_is_complete_then_left_alone_then_extended(
 
     before = files("features")
     with monkeypatch.context() as patch:
-        patch.setattr(run, "LocalCluster", refuse)
-        assert extracted() == Summary(extracted=0, failed={}, present=5)
+        patch.setattr(run, "connect", refuse)
+        again = extracted()
+        assert (again.extracted, again.present, again.failed, again.total) == (0, 5, {}, 0)
         with pytest.raises(IdentityMismatch, match=r"spatial\.frames: 1 in the store, 2 asked"):
             extracted("extract.spatial.frames=2")
     assert files("features") == before
@@ -217,7 +228,7 @@ def test_video_taken_out_of_the_manifest_is_a_recorded_failure(worker) -> None:
     extractor, dataset = worker
     paths: dict[str, str | None] = {video.id: str(video.path) for video in dataset}
     paths["made/b.mp4"] = None
-    failed = extractor.extract_shard(0, paths)
+    failed = extractor.extract_shard(0, paths).failed
     assert failed.keys() == {"made/b.mp4", "made/c.mp4"}
     assert "taken out of the manifest" in failed["made/b.mp4"]
     assert extractor.store.failures() == failed
@@ -236,7 +247,7 @@ def test_scheduler_that_does_not_answer_is_an_error(
         assert address == "tcp://127.0.0.1:9"
         raise OSError("timed out")
 
-    monkeypatch.setattr(run, "Client", absent)
+    monkeypatch.setattr(cluster, "Client", absent)
     with pytest.raises(ConfigError, match="no scheduler answers there; start it"):
         extracted("extract.cluster.scheduler=tcp://127.0.0.1:9")
 

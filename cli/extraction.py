@@ -1,0 +1,155 @@
+"""The commands that extract: extract; and what is shown while it runs."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .options import Commands, add_command, add_config, load
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..extract.tally import Tally
+
+SECONDS_A_LINE = 60
+"""Without a terminal, a line is printed so often, and at every tenth of the videos."""
+
+
+def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add this group's commands."""
+    extract = add_command(
+        commands,
+        "extract",
+        _extract,
+        "store the features of all videos",
+        "finevq extract -c my.toml --set extract.cluster.workers=4",
+    )
+    extract.add_argument(
+        "--shards",
+        type=_range,
+        metavar="FIRST:END",
+        help="only these, END not included; for several jobs on one store",
+    )
+    extract.add_argument(
+        "--retry-failed", action="store_true", help="also redo the shards with failed videos"
+    )
+    extract.add_argument("--summary", type=Path, metavar="FILE", help="write what was done as JSON")
+    add_config(extract)
+
+
+def _range(text: str) -> range:
+    first, _, end = text.partition(":")
+    try:
+        shards = range(int(first), int(end))
+    except ValueError:
+        shards = range(0)
+    if not shards or shards.start < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: write it as FIRST:END, such as 0:100")
+    return shards
+
+
+def _extract(given: argparse.Namespace) -> None:
+    tally = run_extract(load(given), shards=given.shards, retry_failed=given.retry_failed)
+    if given.summary is not None:
+        given.summary.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(tally.to_json(), indent=2, ensure_ascii=False)
+        given.summary.write_text(text + "\n", "utf-8")
+
+
+def run_extract(
+    config: "Config", *, shards: range | None = None, retry_failed: bool = False
+) -> "Tally":
+    """Extract the features of the configuration's dataset."""
+    from ..dataset.videos import load_dataset
+
+    dataset = load_dataset(config.dataset)  # its errors come before torch is loaded
+    from ..extract.run import extract
+
+    with _display() as show:
+        tally = extract(
+            dataset,
+            config.extract,
+            config.cache,
+            shards=shards,
+            retry_failed=retry_failed,
+            progress=show,
+        )
+    print(
+        f"features of {tally.extracted} videos stored in {config.cache.path}; "
+        f"{tally.present} were there before; {len(tally.failed)} failed"
+    )
+    for video, reason in tally.failed.items():
+        print(f"  failed: {video}: {reason}")
+    return tally
+
+
+@contextmanager
+def _display() -> "Iterator[Callable[[Tally], None]]":
+    """The plan, then a bar on a terminal; elsewhere lines."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("extract"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("extract", total=None, state="")
+
+        def show(tally: "Tally") -> None:
+            if tally.videos == 0:
+                bar.console.print(_plan(tally), highlight=False)
+            bar.update(task, completed=tally.videos, total=tally.total, state=_state(tally))
+
+        yield show
+
+
+def _lines() -> "Callable[[Tally], None]":
+    tenth, last = 0, time.monotonic()
+
+    def show(tally: "Tally") -> None:
+        nonlocal tenth, last
+        if tally.videos == 0:
+            print(_plan(tally), file=sys.stderr, flush=True)
+            return
+        now = 10 * tally.videos // tally.total
+        if now > tenth or time.monotonic() - last > SECONDS_A_LINE:
+            tenth, last = now, time.monotonic()
+            text = f"extract: {tally.videos}/{tally.total} {_state(tally)}"
+            print(text, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _plan(tally: "Tally") -> str:
+    if tally.total == 0:
+        return "extract: nothing to do"
+    warning = "" if tally.space.enough else ": not enough, the job will stop when the disk is full"
+    return f"extract: {tally.total} videos need {tally.space}{warning}"
+
+
+def _state(tally: "Tally") -> str:
+    """Rates, what holds the job up, how long it will take, and what went wrong."""
+    if tally.bottleneck is None or tally.left_s is None:
+        return ""
+    busy = tally.shares[tally.bottleneck]
+    return (
+        f"videos, {tally.videos_per_s:.2f}/s, {tally.frames_per_s:.0f} frames/s, "
+        f"{tally.bottleneck} {busy:.0%} busy, {tally.bytes / 1e9:.2f} GB, "
+        f"{_duration(tally.left_s)} left, {len(tally.failed)} failed"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

@@ -1,0 +1,116 @@
+"""The Dask cluster that a job runs on: started here, on GPUs, by Slurm, or joined."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster
+
+from ..errors import ConfigError
+from .settings import ExtractSettings
+from .worker import TASKS
+
+DASK: dict[str, Any] = {
+    # A daemonic process may not have children, and every worker has decoding processes.
+    "distributed.worker.daemon": False,
+    # A dying worker counts against every shard that it had, and preempted workers die often.
+    "distributed.scheduler.allowed-failures": 50,
+    # Native code that holds the GIL keeps a worker from being heard of; it is not lost by that.
+    "distributed.scheduler.worker-ttl": "30 minutes",
+}
+
+# Its HTTP server cannot be left out; on a fixed port two jobs would get in each other's way.
+QUIET: dict[str, Any] = {
+    "dashboard_address": "127.0.0.1:0",
+    "scheduler_kwargs": {"dashboard": False},
+}
+
+# Features and frames are bounded; killing at a guess would lose work.
+WORKER: dict[str, Any] = {"threads_per_worker": TASKS, "memory_limit": 0}
+
+
+@contextmanager
+def connect(settings: ExtractSettings) -> Iterator[Client]:
+    """A client of the cluster that the settings name; one that is started here ends with it.
+
+    Raises:
+        ConfigError: No scheduler answers, a package is not installed, or Slurm is not here.
+    """
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(DASK))
+        if "://" in settings.cluster.scheduler:
+            yield stack.enter_context(_joined(settings))
+            return
+        cluster = stack.enter_context(start_cluster(settings))
+        if settings.cluster.adaptive:
+            cluster.adapt(minimum=1, maximum=settings.cluster.workers)
+        yield stack.enter_context(Client(cluster))
+
+
+def _joined(settings: ExtractSettings) -> Client:
+    address = settings.cluster.scheduler
+    if settings.cluster.adaptive:
+        raise ConfigError(
+            f"extract.cluster.adaptive: the workers of {address} are not started here; set it to "
+            "false"
+        )
+    try:
+        return Client(address, timeout="30s")
+    except OSError as error:
+        raise ConfigError(
+            f"extract.cluster.scheduler = {address!r}: no scheduler answers there; start it, or "
+            'set "local"'
+        ) from error
+
+
+def start_cluster(settings: ExtractSettings) -> Any:
+    """A new cluster as `scheduler` says: "local", "cuda" or "slurm"."""
+    workers = 1 if settings.cluster.adaptive else settings.cluster.workers
+    if settings.cluster.scheduler == "slurm":
+        return _slurm(settings, workers)
+    if settings.cluster.scheduler == "cuda":
+        return _cuda(workers)
+    return LocalCluster(n_workers=workers, **WORKER, **QUIET)
+
+
+def _cuda(workers: int) -> Any:
+    return _package("cuda", "dask_cuda").LocalCUDACluster(n_workers=workers, **WORKER, **QUIET)
+
+
+def _slurm(settings: ExtractSettings, workers: int) -> Any:
+    package, slurm = _package("slurm", "dask_jobqueue"), settings.cluster.slurm
+    try:
+        return package.SLURMCluster(
+            n_workers=workers,
+            cores=TASKS,  # Dask's word for the tasks of a worker
+            processes=1,
+            job_cpu=settings.cluster.threads + settings.decode.processes,
+            memory=slurm.memory,
+            worker_extra_args=["--memory-limit", "0"],
+            queue=slurm.queue or None,
+            account=slurm.account or None,
+            walltime=slurm.walltime,
+            job_extra_directives=list(slurm.directives),
+            job_script_prologue=["export DASK_DISTRIBUTED__WORKER__DAEMON=False", *slurm.prologue],
+            scheduler_options={"dashboard": False, "dashboard_address": ":0"},
+        )
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f'extract.cluster.scheduler = "slurm": {error.filename} is not on this machine; start '
+            "the job where Slurm's commands are"
+        ) from error
+
+
+def _package(scheduler: str, module: str) -> Any:
+    """A package that only this kind of cluster needs."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f'extract.cluster.scheduler = "{scheduler}": needs a package: '
+            f"pip install {module.replace('_', '-')}"
+        ) from error

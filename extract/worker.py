@@ -1,0 +1,181 @@
+"""What one worker does: decoding, the forward pass and writing, each while the others go on.
+
+A task is one shard, and a worker has several of them at once, so that while one is written the next
+is in the forward pass and the videos of the one after that are being decoded. Three rules keep this
+in order and in bounds:
+
+- One shard at a time hands its videos to the decoding processes, batch by batch; the next one
+  follows at once, so that the decoders do not wait at the border of a shard.
+- A single thread does every forward pass, first come, first served. It alone uses torch.
+- A fixed number of videos is decoded or waits for the forward pass.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock, Semaphore
+
+import torch
+from distributed import Worker, WorkerPlugin
+
+from ..cache.records import Failure, Features
+from ..cache.store import FeatureStore
+from ..errors import ConfigError, VideoError
+from .decode_pool import DecodePool, Outcome
+from .encoder import Encoder
+from .settings import ExtractSettings
+
+TASKS = 3
+"""Shards that a worker has at once: one being decoded, one in the forward pass, one written."""
+
+GONE = Failure("was taken out of the manifest before it was extracted")
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What became of one shard.
+
+    Attributes:
+        shard: its number.
+        videos: how many it holds.
+        failed: those without features, and why.
+        frames: decoded for it, those that were only passed over included.
+        bytes: of the stored features.
+        decode_s: seconds that decoding processes were busy with it, added up.
+        forward_s: seconds that the forward pass took.
+        write_s: seconds that writing and committing took.
+    """
+
+    shard: int
+    videos: int
+    failed: Mapping[str, str]
+    frames: int
+    bytes: int
+    decode_s: float
+    forward_s: float
+    write_s: float
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """The results of one batch, in its order, and its part of a report; the pixels are gone."""
+
+    results: Sequence[Features | Failure]
+    frames: int
+    decode_s: float
+    forward_s: float
+
+
+class Extractor(WorkerPlugin):
+    """What a worker keeps from task to task: the backbones, the decoding processes, the store."""
+
+    def __init__(self, store: FeatureStore, settings: ExtractSettings) -> None:
+        self.store = store
+        self.settings = settings
+
+    def setup(self, worker: Worker | None) -> None:
+        """Load the backbones; called once on each worker.
+
+        Raises:
+            ConfigError: the worker has no such device, or may not start processes.
+        """
+        if multiprocessing.current_process().daemon:
+            raise ConfigError(
+                "extract.cluster.scheduler: a worker there may not start decoding processes: start "
+                "the workers with DASK_DISTRIBUTED__WORKER__DAEMON=False in their environment"
+            )
+        threads = self.settings.cluster.threads
+        gpu = self._own_gpu(worker)
+
+        def prepare() -> None:  # both are settings of a thread
+            torch.set_num_threads(threads)
+            if gpu is not None:
+                torch.cuda.set_device(gpu)
+
+        self.forward = ThreadPoolExecutor(1, "forward", prepare)
+        self.encoder = self.forward.submit(Encoder, self.settings).result()
+        self.pool = DecodePool(self.encoder.sampling, self.settings.decode)
+        self.batch = self.encoder.videos_per_batch
+        # One batch waits decoded while another is encoded and the processes work on a third.
+        self.room = Semaphore(self.settings.decode.processes + 2 * self.batch)
+        self.submitting = Lock()
+
+    def teardown(self, worker: Worker | None) -> None:
+        """End the decoding processes."""
+        self.pool.__exit__(None, None, None)
+        self.forward.shutdown(cancel_futures=True)
+
+    def extract_shard(self, shard: int, paths: Mapping[str, str | None]) -> ShardReport:
+        """Decode, encode, write and commit one shard.
+
+        Args:
+            shard: its number.
+            paths: video id to file, for all planned videos of the shard; None for one that was
+                planned but is no longer in the manifest.
+
+        Raises:
+            DiskFull: there is no room for the features.
+            StoreError: the store is damaged.
+        """
+        present = {video: path for video, path in paths.items() if path is not None}
+        encoded = self._encode_files(list(present.values()))
+        results: dict[str, Features | Failure] = dict.fromkeys(paths, GONE)
+        results |= zip(present, (r for batch in encoded for r in batch.results), strict=True)
+        began = time.perf_counter()
+        self.store.write_shard(shard, results)
+        write_s = time.perf_counter() - began
+        # Read back: features that are not finite in the store's dtype have failed as well.
+        records = self.store.shard_records(shard).values()
+        failed = {r.video: r.reason or "" for r in records if r.status == "failed"}
+        return ShardReport(
+            shard=shard,
+            videos=len(paths),
+            failed=failed,
+            frames=sum(batch.frames for batch in encoded),
+            bytes=(len(paths) - len(failed)) * self.store.layout.row_bytes,
+            decode_s=sum(batch.decode_s for batch in encoded),
+            forward_s=sum(batch.forward_s for batch in encoded),
+            write_s=write_s,
+        )
+
+    def _encode_files(self, files: Sequence[str]) -> list[_Encoded]:
+        batches = [files[at : at + self.batch] for at in range(0, len(files), self.batch)]
+        with self.submitting:
+            encoding = [self.forward.submit(self._encode, self._decode(b)) for b in batches]
+        return [future.result() for future in encoding]
+
+    def _decode(self, files: Sequence[str]) -> list[Future[Outcome]]:
+        """Hand a batch to the decoding processes, each file as soon as there is room for it."""
+        decoding = []
+        for file in files:
+            self.room.acquire()
+            decoding.append(self.pool.submit(file))
+        return decoding
+
+    def _encode(self, decoding: Sequence[Future[Outcome]]) -> _Encoded:
+        """Wait for the decoded videos of a batch and encode them, in the forward thread."""
+        try:
+            outcomes = [future.result() for future in decoding]
+        finally:
+            self.room.release(len(decoding))
+        videos = [outcome for outcome in outcomes if not isinstance(outcome, VideoError)]
+        began = time.perf_counter()
+        features = iter(self.encoder.encode_all(videos))
+        return _Encoded(
+            results=[
+                Failure(str(outcome)) if isinstance(outcome, VideoError) else next(features)
+                for outcome in outcomes
+            ],
+            frames=sum(video.frame_count for video in videos),
+            decode_s=sum(video.decoding_s for video in videos),
+            forward_s=time.perf_counter() - began,
+        )
+
+    def _own_gpu(self, worker: Worker | None) -> int | None:
+        """The GPU of a local cluster's worker; the other clusters show a worker only its own."""
+        gpus = torch.cuda.device_count()
+        if worker is None or self.settings.cluster.scheduler != "local" or gpus < 2:
+            return None
+        return int(worker.name) % gpus
