@@ -86,6 +86,7 @@ def test_the_help_of_a_command_has_an_example(capsys, monkeypatch, command: str)
 def test_the_example_of_a_command_can_be_parsed(capsys, monkeypatch, command: str) -> None:
     example = help_of(capsys, command).splitlines()[-1].split()
     groups = {
+        "extract": (extraction_commands, "_extract"),
         "train": (training_commands, "_train"),
         "cache": (cache_commands, "_cache"),
         "dataset": (dataset_commands, "_ratings"),
