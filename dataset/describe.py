@@ -107,7 +107,7 @@ def _page(dataset: Dataset, mos: pd.DataFrame, tables: dict[str, pd.DataFrame]) 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
+    environment.filters.update(number=_number, correlation=_correlation)
     features = tables.get("features")
     failed = {} if features is None else features["error"][features["error"] != ""].to_dict()
     return environment.get_template(_TEMPLATE.name).render(
@@ -135,7 +135,7 @@ def _panel(
     counts = np.histogram(known, np.linspace(low, high if high > low else low + 1, BINS + 1))[0]
     quartiles: Sequence[float] = np.percentile(known, [25, 50, 75]).tolist() if len(known) else []
     return {
-        "name": name,
+        "name": name.upper() if name in ("si", "ti") else name,
         "videos": len(known),
         "low": low,
         "high": high,
@@ -156,6 +156,10 @@ def _categories(
     groups = values[categories != ""].dropna().groupby(categories)
     panels = [_panel(str(category), found, span) for category, found in groups]
     return sorted(panels, key=lambda panel: (-panel["videos"], panel["name"]))
+
+
+def _correlation(value: float) -> str:
+    return f"{value:z.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _number(value: float) -> str:

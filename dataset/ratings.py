@@ -207,11 +207,12 @@ def opinions(ratings: Ratings, rule: Rule) -> Opinions:
 
 
 def _counts(codes: Index, keep: Mask, size: int) -> Array:
-    return np.asarray(np.bincount(codes, weights=keep, minlength=size), dtype=np.float64)
+    kept = codes if keep.all() else codes[keep]
+    return np.bincount(kept, minlength=size).astype(np.float64)
 
 
 def _sums(codes: Index, values: Array, keep: Mask, size: int) -> Array:
-    kept = np.where(keep, values, 0.0)
+    kept = values if keep.all() else np.where(keep, values, 0.0)
     return np.asarray(np.bincount(codes, weights=kept, minlength=size), dtype=np.float64)
 
 
