@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import fsspec
@@ -13,6 +13,9 @@ from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
 from ..errors import StoreError
+
+_BLOCK = 1 << 20
+"""Bytes read at once: they fit into the processor's second cache."""
 
 
 class Folder:
@@ -45,28 +48,43 @@ class Folder:
         paths = [self._at(name) for name in names]
         return list(self._fs.cat_ranges(paths, None, None, on_error="raise"))
 
-    def read_range(self, name: str, start: int, size: int | None = None) -> np.ndarray:
-        """Return bytes of a file as a writable uint8 array.
+    def read_into(self, name: str, start: int, buffer: np.ndarray) -> Iterator[np.ndarray]:
+        """Fill a buffer with bytes of a file.
 
         Args:
             name: The file's.
             start: The first byte; negative counts from the end.
-            size: Number of bytes, None for all up to the end.
+            buffer: uint8, one axis.
+
+        Yields:
+            The buffer's parts in order, each when it is filled, so that what is then done with it
+            finds it in the processor's cache.
 
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: The file ends before.
         """
-        wanted = -start if size is None else size
-        if self.local:
-            data = _read_range(self._at(name), start, wanted)
-        else:
-            end = None if size is None else start + size
+        if not self.local:
+            end = start + len(buffer) if start >= 0 else None
             raw = self._fs.cat_file(self._at(name), start=start, end=end)
-            data = np.frombuffer(bytearray(raw), np.uint8)
-        if len(data) != wanted:
-            raise ValueError(f"{len(data)} of {wanted} bytes are there")
-        return data
+            if len(raw) != len(buffer):
+                raise ValueError(f"{len(raw)} of {len(buffer)} bytes are there")
+            buffer[:] = np.frombuffer(raw, np.uint8)
+            yield buffer
+            return
+        with open(self._at(name), "rb", buffering=0) as file:
+            length = os.fstat(file.fileno()).st_size
+            first = start if start >= 0 else length + start
+            if not 0 <= first <= length - len(buffer):
+                raise ValueError(
+                    f"{length} bytes are there, {len(buffer)} from {start} on asked for"
+                )
+            file.seek(first)
+            for done in range(0, len(buffer), _BLOCK):
+                block = buffer[done : done + _BLOCK]
+                if file.readinto(block.data) != len(block):
+                    raise ValueError("it ends while it is read")
+                yield block
 
     def write(self, name: str, *parts: bytes | memoryview) -> None:
         """Create or replace a file; a reader sees the old bytes or the new ones, never a part."""
@@ -116,16 +134,6 @@ class Folder:
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}"
-
-
-def _read_range(path: str, start: int, size: int) -> np.ndarray:
-    with open(path, "rb", buffering=0) as file:
-        end = os.fstat(file.fileno()).st_size
-        first = start if start >= 0 else max(0, end + start)
-        if first + size > end:  # an offset of damaged bytes may be beyond what `seek` takes
-            return np.empty(0, np.uint8)
-        file.seek(first)
-        return np.fromfile(file, np.uint8, size)
 
 
 def _replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:

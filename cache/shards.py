@@ -74,27 +74,28 @@ def read_row(
     Raises:
         StoreError: The file is missing or damaged.
     """
+    length = int(np.prod(shape)) * dtype.itemsize
     try:
-        index = _index(folder.read_range(name, -(rows * 2 * _WORD.itemsize + _CRC.itemsize)))
-        offset, size = map(int, index[number])
+        places, _ = _checked(folder, name, -(16 * rows + _CRC.itemsize), 16 * rows)
+        offset, size = map(int, places.view(_WORD).reshape(rows, 2)[number])
         if offset == size == _ABSENT:
             return None
-        if size != int(np.prod(shape)) * dtype.itemsize + _CRC.itemsize:
+        if size != length + _CRC.itemsize:
             raise ValueError(f"its index gives the row {size} bytes")
-        raw = folder.read_range(name, offset, size)
-        values = raw[: -_CRC.itemsize].view(dtype).reshape(shape)
-        found, expected = crc32c(values), int(raw[-_CRC.itemsize :].view(_CRC)[0])
-        if found != expected:
-            raise ValueError("its bytes do not match their checksum")
+        values, crc = _checked(folder, name, offset, length)
     except FileNotFoundError as error:
         raise StoreError(f"{name} is missing") from error
     except (OSError, ValueError) as error:
         raise StoreError(f"{name} cannot be read ({error})") from error
-    return Stored(values, found)
+    return Stored(values.view(dtype).reshape(shape), crc)
 
 
-def _index(raw: np.ndarray) -> np.ndarray:
-    index, expected = raw[: -_CRC.itemsize], raw[-_CRC.itemsize :]
-    if crc32c(index) != int(expected.view(_CRC)[0]):
-        raise ValueError("the index does not match its checksum")
-    return index.view(_WORD).reshape(-1, 2)
+def _checked(folder: Folder, name: str, start: int, size: int) -> tuple[np.ndarray, int]:
+    """Read bytes, compare them with the checksum behind them, and return both."""
+    raw, done, crc = np.empty(size + _CRC.itemsize, np.uint8), 0, 0
+    for block in folder.read_into(name, start, raw):
+        crc = google_crc32c.extend(crc, block[: max(0, size - done)])
+        done += len(block)
+    if crc != int(raw[size:].view(_CRC)[0]):
+        raise ValueError("its bytes do not match their checksum")
+    return raw[:size], crc

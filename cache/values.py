@@ -13,8 +13,8 @@ from .shards import Stored
 StoredRow = Mapping[str, Stored]
 """The stored arrays of a row, by name and in the order of the layout."""
 
-_EXPONENT = {2: 0x7C00, 4: 0x7F800000}
-"""The bits that are all set in infinity and NaN alone, by the bytes of a float."""
+_INFINITY = {2: 0x7C00, 4: 0x7F800000}
+"""The bits of infinity, by the bytes of a float; those of NaN without its sign are larger."""
 
 
 def stored_shard(
@@ -70,10 +70,12 @@ def finite(values: np.ndarray) -> bool:
     """Tell whether no value of a stored array is NaN or infinite; integers never are."""
     if values.dtype.kind != "f":
         return True
-    # NumPy takes five times as long over float16: it converts every value first.
+    # By their bits: NumPy converts every float16 first and takes ten times as long. As signed
+    # integers the negative values are the lowest, as unsigned ones the highest.
     size = values.dtype.itemsize
-    bits = values.view(np.dtype(f"<u{size}"))
-    return not ((bits & _EXPONENT[size]) == _EXPONENT[size]).any()
+    signed, unsigned = values.view(f"<i{size}"), values.view(f"<u{size}")
+    sign = 1 << (8 * size - 1)
+    return bool(signed.max() < _INFINITY[size] and unsigned.max() < sign + _INFINITY[size])
 
 
 def _stored_row(video: str, features: Features, layout: Layout) -> StoredRow | Failure:

@@ -300,6 +300,9 @@ def test_float32_store_holds_what_float16_cannot(make_store: MakeStore) -> None:
         (np.nan, "float16", "NaN in the features (motion)"),
         (np.inf, "float16", "infinity in the features (motion)"),
         (-np.inf, "float32", "infinity in the features (motion)"),
+        (-np.inf, "float16", "infinity in the features (motion)"),
+        (-np.nan, "float32", "NaN in the features (motion)"),
+        (-1e5, "float16", "float16 overflow: store with cache.dtype = 'float32' (motion)"),
         (1e300, "float32", "float32 overflow (motion)"),
     ],
 )
