@@ -5,13 +5,18 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ..config import Config
 
-Progress = Callable[[int, int], None]
-"""Called with what is done and the total."""
+
+class Progress(Protocol):
+    """Called with what is done, the total, and a line on how it goes where there is one."""
+
+    def __call__(self, done: int, total: int, line: str = "", /) -> None:
+        """Show it."""
+
 
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 """Where a group adds its commands."""
@@ -92,20 +97,22 @@ def progress(title: str) -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[line]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(title, total=None, line="")
+        yield lambda done, total, line="": bar.update(task, completed=done, total=total, line=line)
 
 
 def _line_progress(title: str) -> Progress:
     tenth = -1
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: int, total: int, line: str = "") -> None:
         nonlocal tenth
         now = 10 if total == 0 else 10 * done // total
         if now > tenth:
             tenth = now
-            print(f"{title}: {done}/{total}", file=sys.stderr, flush=True)
+            text = f"{title}: {done}/{total}" + (f", {line}" if line else "")
+            print(text, file=sys.stderr, flush=True)
 
     return progress

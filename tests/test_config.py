@@ -174,8 +174,8 @@ def test_a_wrong_value_is_refused(case: Bad) -> None:
 
 
 def test_a_wrong_value_of_a_file_names_the_file() -> None:
-    file = write("[train.lora]\nrank = 0\n")
-    with pytest.raises(ConfigError, match=r"^my\.toml: train\.lora\.rank = 0: .*at least|greater"):
+    file = write("[train.lora]\nalpha = 0\n")
+    with pytest.raises(ConfigError, match=r"^my\.toml: train\.lora\.alpha = 0: .*at least|greater"):
         load_config(file)
 
 

@@ -1,8 +1,11 @@
 """Checkpoints: what training changed, and what is needed to use it; a few MB to a few hundred.
 
-adapter/                  LoRA of the language model, in PEFT's layout
+adapter/                  LoRA of the language model, in PEFT's layout; none with a rank of 0
 projectors.safetensors    spatial.* and motion.*
 score_head.safetensors
+vision_adapter/           LoRA of the image encoder, after the end-to-end stage; it is not used from
+here: extract.spatial.adapter names it, and the features have it
+training.csv              see `finevq.train.training_set`
 checkpoint.json           base model and its hash, identity of the features, settings; written
 last: a folder without it is no checkpoint
 """
@@ -29,7 +32,7 @@ from .base import Base, load_base
 from .model import FineVQ
 from .packing import Packer
 from .prompts import PROMPTS_VERSION, ProfileName
-from .settings import LoraSettings, Precision
+from .settings import LoraSettings, Precision, Used
 
 FORMAT = 2
 
@@ -44,7 +47,7 @@ class CheckpointInfo:
     Attributes:
         base: the base model, as `train.base` names it.
         base_hash: of its language model's weights, see `finevq.train.base.hash_of`.
-        lora: rank, alpha and dropout of the adapter.
+        lora: rank, alpha and dropout of the adapter; a rank of 0 for none.
         features: content of the identity of the features it was trained on.
         shapes: of one video's features, {"spatial": (F, T, D), "motion": (C, M)}.
         dtype: in which the features were stored.
@@ -55,6 +58,9 @@ class CheckpointInfo:
         precision: dtype of the frozen language model.
         profile: wording of the ratings.
         final_relu: whether a ReLU ends the score head.
+        frames: how many of the stored frames the model looks at, see `finevq.train.packing.picked`.
+        clips: how many of the stored clips.
+        language_weight: of the language loss.
         prompts: version of the prompts.
         format: version of this layout.
     """
@@ -72,6 +78,9 @@ class CheckpointInfo:
     precision: Precision = "float32"
     profile: ProfileName = "finevq"
     final_relu: bool = False
+    frames: Used = "all"
+    clips: Used = "all"
+    language_weight: float = 1.0
     prompts: int = PROMPTS_VERSION
     format: int = FORMAT
 
@@ -94,29 +103,41 @@ class CheckpointInfo:
             )
 
 
-def build_model(info: CheckpointInfo, base: Base) -> tuple[FineVQ, Packer]:
+def build_model(
+    info: CheckpointInfo, base: Base, vision: nn.Module | None = None
+) -> tuple[FineVQ, Packer]:
     """The model with fresh projectors, adapter and score head, and its packer.
 
     The adapter is put into the base's language model, which serves one model alone.
+
+    Args:
+        info: what checkpoint.json says, or will say.
+        base: of that name and hash.
+        vision: see `FineVQ`.
 
     Raises:
         CheckpointError: the base model's tokenizer does not have the tokens of an InternVL.
     """
     limit = int(base.language_model.config.max_position_embeddings)
-    packer = Packer(base.tokenizer, base.chat, limit)
+    packer = Packer(base.tokenizer, base.chat, limit, info.frames, info.clips)
     lora = LoraSettings(**info.lora)
-    with warnings.catch_warnings():
-        # peft 0.21 reads an attribute that transformers 5.23 has renamed and still serves.
-        warnings.simplefilter("ignore", FutureWarning)
-        language_model = get_peft_model(base.language_model, lora_config(lora))
-    assert isinstance(language_model, PeftModel)
+    language_model: Any = base.language_model
+    if lora.rank:
+        with warnings.catch_warnings():
+            # peft 0.21 reads an attribute that transformers 5.23 has renamed and still serves.
+            warnings.simplefilter("ignore", FutureWarning)
+            language_model = get_peft_model(base.language_model, lora_config(lora))
     model = FineVQ(
         language_model,
         spatial_width=info.shapes["spatial"][-1],
         motion_width=info.shapes["motion"][-1],
         image_id=packer.image_id,
+        frames=info.frames,
+        clips=info.clips,
+        language_weight=info.language_weight,
         score_weight=info.score_weight,
         final_relu=info.final_relu,
+        vision=vision,
     )
     return model, packer
 
@@ -136,10 +157,19 @@ def _projectors(model: FineVQ) -> nn.ModuleDict:
     return nn.ModuleDict({"spatial": model.spatial_projector, "motion": model.motion_projector})
 
 
+def _adapters(model: FineVQ) -> dict[str, PeftModel]:
+    """What has a LoRA, by the folder that it is saved in."""
+    found: dict[str, Any] = {"adapter": model.language_model}
+    if model.vision is not None:
+        found["vision_adapter"] = model.vision.vit
+    return {name: module for name, module in found.items() if isinstance(module, PeftModel)}
+
+
 def save_weights(model: FineVQ, folder: Path) -> None:
     """Write the trained weights, without checkpoint.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.language_model.save_pretrained(str(folder / "adapter"))
+    for name, adapted in _adapters(model).items():
+        adapted.save_pretrained(str(folder / name))
     save_file(_projectors(model).state_dict(), folder / "projectors.safetensors")
     save_file(model.score_head.state_dict(), folder / "score_head.safetensors")
 
@@ -150,19 +180,56 @@ def load_weights(model: FineVQ, folder: Path) -> None:
     Raises:
         CheckpointError: a file is missing or damaged, or its tensors do not fit.
     """
-    file = folder / "adapter" / "adapter_model.safetensors"
-    adapter = _tensors(file)
+    for name, adapted in _adapters(model).items():
+        _load_adapter(adapted, folder / name)
+    _load_heads(model, folder)
+
+
+def start_from(model: FineVQ, info: CheckpointInfo, folder: Path) -> None:
+    """Read another run's weights: projectors, score head, and the adapter if it is of this rank.
+
+    Args:
+        model: with fresh weights.
+        info: of the run that starts.
+        folder: of the other checkpoint.
+
+    Raises:
+        CheckpointError: as `read_info` and `load_weights`, or it has another base model.
+        IdentityMismatch: it was trained on other features.
+    """
+    other = read_info(folder)
+    if other.base_hash != info.base_hash:
+        raise CheckpointError(
+            f"{folder}: has the base model {other.base} ({other.base_hash[:12]}), not {info.base} "
+            f"({info.base_hash[:12]}); set train.base to it, or train.start to another"
+        )
+    lines = other.identity.difference(info.identity)
+    if lines:
+        raise IdentityMismatch(
+            f"{folder}: was trained on other features: {'; '.join(lines[:3])} (the store is what "
+            "was trained on); extract with its settings, or set train.start to another"
+        )
+    adapter = _adapters(model).get("adapter")
+    if adapter is not None and other.lora["rank"] == info.lora["rank"]:
+        _load_adapter(adapter, folder / "adapter")
+    _load_heads(model, folder)
+
+
+def _load_adapter(adapted: PeftModel, folder: Path) -> None:
+    file = folder / "adapter_model.safetensors"
+    tensors = _tensors(file)
     try:
-        result: Any = set_peft_model_state_dict(model.language_model, adapter)
+        result: Any = set_peft_model_state_dict(adapted, tensors)
     except RuntimeError as error:
         raise _unfit(file, error) from error
     if result.unexpected_keys:
-        raise CheckpointError(
-            f"{folder}/adapter: has the unknown tensor {result.unexpected_keys[0]}"
-        )
+        raise CheckpointError(f"{folder}: has the unknown tensor {result.unexpected_keys[0]}")
     absent = [key for key in result.missing_keys if "lora_" in key]
     if absent:
-        raise CheckpointError(f"{folder}/adapter: lacks the tensor {absent[0]}")
+        raise CheckpointError(f"{folder}: lacks the tensor {absent[0]}")
+
+
+def _load_heads(model: FineVQ, folder: Path) -> None:
     for name, module in (("projectors", _projectors(model)), ("score_head", model.score_head)):
         file = folder / f"{name}.safetensors"
         try:
@@ -260,8 +327,9 @@ def digest(folder: Path) -> str:
         CheckpointError: a file is missing.
     """
     total = hashlib.sha256()
-    for name in ("adapter/adapter_model.safetensors", "projectors", "score_head"):
-        file = folder / (name if "." in name else f"{name}.safetensors")
+    names = ["adapter/adapter_model", "projectors", "score_head"]
+    for name in names if (folder / "adapter").is_dir() else names[1:]:
+        file = folder / f"{name}.safetensors"
         try:
             total.update(file.read_bytes())
         except FileNotFoundError as error:

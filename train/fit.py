@@ -2,61 +2,63 @@
 
 train.out/
 run.json           what this run was given; another run may not use the folder
-trainer/           Trainer's own state, for resuming a run that was stopped
+trainer/           Trainer's own state, for resuming a run that was stopped, and TensorBoard's files
 checkpoint.json .. the finished checkpoint: of the epoch with the best validation SRCC
 """
 
-import hashlib
-import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.stats import spearmanr
-from torch import Tensor
-from transformers import (
-    EvalPrediction,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-    set_seed,
-)
+from accelerate import PartialState
+from torch import Tensor, nn
+from transformers import set_seed
 
 from ..cache.store import FeatureStore
-from ..dataset.questions import Question, load_questions
-from ..dataset.splits import Part, load_split
-from ..dataset.videos import DIMENSIONS, Dataset, Video
-from ..errors import CheckpointError, DatasetError
+from ..dataset.questions import load_questions
+from ..dataset.splits import load_split
+from ..dataset.videos import Dataset, Video
+from ..errors import ConfigError, DatasetError, IdentityMismatch
 from .base import load_base
 from .checkpoint import (
     CheckpointInfo,
     build_model,
-    load_weights,
     read_info,
-    save_checkpoint,
     save_weights,
+    start_from,
+    write_info,
 )
 from .initialise import initialise_projector
 from .model import FineVQ
 from .probe import fit_score_head
-from .prompts import PROMPTS_VERSION
 from .reading import Collator, Samples, in_store
+from .runs import claim, finished, last_whole, run_content
 from .settings import TrainSettings
+from .trainer import FineVQTrainer, NonFiniteLoss, Progress
+from .training_set import write_training_set
 
 LOG = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
-"""Called with the number of finished steps and their total."""
-
 INITIALISE_VIDEOS, INITIALISE_TOKENS = 256, 64
 """How many videos, and tokens of each, the projectors' initial weights are fitted to, at most."""
+
+
+@dataclass(frozen=True)
+class Vision:
+    """What the end-to-end stage trains beside the rest.
+
+    Attributes:
+        encoder: of frames, see `FineVQ`; its `vit` has the LoRA.
+        frames: reads a video's frames, (F, height, width, 3), uint8; can be pickled.
+        info: completes what checkpoint.json says, once the LoRA is in the folder.
+    """
+
+    encoder: nn.Module
+    frames: Callable[[Video], Tensor]
+    info: Callable[[CheckpointInfo, Path], CheckpointInfo]
 
 
 def train(
@@ -64,11 +66,13 @@ def train(
     store: FeatureStore,
     settings: TrainSettings,
     extraction: Mapping[str, Any],
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda done, total, line: None,
+    vision: Vision | None = None,
 ) -> CheckpointInfo:
     """Train on the split's train part and keep the epoch that is best on its val part.
 
-    A run that was stopped goes on where it was; a finished one is left as it is.
+    A run that was stopped goes on where it was; a finished one is left as it is. Started by
+    `torchrun` on several processes it is one run: the first of them writes.
 
     Args:
         dataset: videos with labels, questions and the split.
@@ -77,18 +81,26 @@ def train(
         extraction: the `[extract]` settings that the features were made with; the checkpoint keeps
             them, so that it can score video files.
         progress: told of every step.
+        vision: in the end-to-end stage.
 
     Raises:
         CheckpointError: `train.out` holds another run, or the base model cannot be used.
+        ConfigError: more frames or clips than there are, or a tracker or device that is not there.
         DatasetError: the train part is empty or has no labels.
+        IdentityMismatch: the features were not made with `extraction`.
         StoreError: features are missing.
+        NonFiniteLoss: the loss became infinite or NaN; the last epoch's checkpoint is kept.
     """
     parts = load_split(dataset, dataset.settings.split)
     questions = load_questions(dataset)
-    run = _run_content(parts, questions, store, settings)
-    if _finished(settings.out, run):
+    run = run_content(parts, questions, store, settings)
+    if finished(settings.out, run):
         return read_info(settings.out)
-    usable = {part: _usable(store, parts[part], part) for part in ("train", "val")}
+    check_features(store, settings, extraction)
+    usable = {
+        part: in_store(store, parts[part], f"videos of the part {part}")
+        for part in ("train", "val")
+    }
     if not any(video.labels for video in usable["train"]):
         raise DatasetError(
             f"the part train of split {dataset.settings.split} has no labelled video with features"
@@ -96,7 +108,7 @@ def train(
     set_seed(settings.seed)
     base = load_base(settings.base, settings.precision)
     run["base"] = base.hash
-    _finished(settings.out, run)  # a run that was stopped goes on with the same base model only
+    finished(settings.out, run)  # a run that was stopped goes on with the same base model only
     info = CheckpointInfo(
         base=settings.base,
         base_hash=base.hash,
@@ -106,42 +118,135 @@ def train(
         dtype=store.layout.dtype,
         mos_range=dataset.settings.mos_range,
         extract=dict(extraction),
+        language_weight=settings.language_weight,
         score_weight=settings.score_weight,
+        frames=settings.frames,
+        clips=settings.clips,
         run=run,
         precision=settings.precision,
     )
-    model, packer = build_model(info, base)
-    samples = {
-        part: Samples(store, dataset, videos, questions, packer) for part, videos in usable.items()
-    }
-    _claim(settings.out, run)
-    collator, last = Collator(packer), _last_whole(settings.out / "trainer")
-    if last is None:
-        initialise(model, samples["train"], base.projector)
-    trainer = FineVQTrainer(
-        model=model,
-        args=_arguments(settings, validate=len(samples["val"]) > 0),
-        train_dataset=samples["train"],
-        eval_dataset=samples["val"] if len(samples["val"]) else None,
-        data_collator=collator,
-        compute_metrics=validation_srcc,
-        callbacks=[_Reporter(progress)],
+    model, packer = build_model(info, base, vision.encoder if vision else None)
+    if settings.gradient_checkpointing:
+        checkpoint_gradients(model)
+    cached = Samples(
+        store, dataset, usable["train"], questions, packer, max_tokens=settings.max_tokens
     )
-    trainer.remove_callback(PrinterCallback)
-    if last is None:
+    # Without the other questions, on which the choice of the epoch does not depend.
+    rated = Samples(store, dataset, usable["val"], {}, packer, max_tokens=settings.max_tokens)
+    if len(rated) > len(usable["val"]):
+        raise ConfigError(
+            f"train.max_tokens = {settings.max_tokens}: the six ratings of a video must fit into "
+            "one sequence"
+        )
+    last = last_whole(settings.out / "trainer")
+    if last is None and settings.start:
+        start_from(model, info, Path(settings.start))
+    elif last is None:
+        initialise(model, cached, base.projector)
+    frames = vision.frames if vision else None
+    samples, validation = (s.with_frames(frames) for s in (cached, rated))
+    trainer = FineVQTrainer(
+        model, settings, samples, validation if len(validation) else None, progress
+    )
+    main = PartialState().is_main_process
+    if main:
+        claim(settings.out, run)
+    if last is None and not settings.start:
         fit_score_head(
             model,
-            samples["train"],
-            collator,
+            cached,
+            Collator(packer),
             epochs=settings.probe_epochs,
             device=trainer.args.device,
         )
-    trainer.train(
-        resume_from_checkpoint=last,
-        ignore_keys_for_eval=["decisions", "language_loss", "score_loss"],
+    try:
+        trainer.train(
+            resume_from_checkpoint=last,
+            ignore_keys_for_eval=["decisions", "language_loss", "score_loss"],
+        )
+    except NonFiniteLoss as error:
+        raise _with_last_good(error, settings.out, info, vision) from error
+    if main:
+        save_weights(model, settings.out)
+        write_training_set(settings.out, usable["train"], store)
+        info = vision.info(info, settings.out) if vision else info
+        write_info(info, settings.out)
+    PartialState().wait_for_everyone()
+    return read_info(settings.out)
+
+
+def _with_last_good(
+    error: NonFiniteLoss, out: Path, info: CheckpointInfo, vision: Vision | None
+) -> NonFiniteLoss:
+    """The error with what to do, after the last whole save was made a checkpoint."""
+    last = last_whole(out / "trainer")
+    kept = "no epoch was finished before"
+    if last is not None:
+        folder = Path(last)
+        write_info(vision.info(info, folder) if vision else info, folder)
+        kept = f"the checkpoint of the last whole epoch is {folder}"
+    return NonFiniteLoss(
+        f"{error}; {kept}. Lower train.learning_rate, or look at these videos' features with "
+        "`finevq cache verify`, and choose another train.out"
     )
-    save_checkpoint(model, info, settings.out)
-    return info
+
+
+MADE_WITH = ("precision", "spatial.frames", "motion.mode", "motion.clips", "motion.size")
+"""What the identity of features and the `[extract]` settings both say in the same words."""
+
+
+def check_features(
+    store: FeatureStore, settings: TrainSettings, extraction: Mapping[str, Any]
+) -> None:
+    """Refuse features that are not those of the configuration, as far as that is cheap to see.
+
+    The weights' hashes are not compared: it would take the backbones.
+
+    Raises:
+        IdentityMismatch: the features were made with other settings.
+        ConfigError: more frames or clips are asked for than there are.
+    """
+    content = store.layout.identity.content
+    for key in MADE_WITH:
+        made, asked = _value(content, key), _value(extraction, key)
+        if None not in (made, asked) and made != asked:
+            raise IdentityMismatch(
+                f"the features at {store.url} were made with extract.{key} = {made}, the "
+                f"configuration has {asked}: train with -c and the file that they were extracted "
+                "with, or extract again into another cache.path"
+            )
+    adapted, adapter = (_value(x, "spatial.adapter") for x in (content, extraction))
+    if adapter is not None and bool(adapted) != bool(adapter):
+        raise IdentityMismatch(
+            f"the features at {store.url} were made {'with' if adapted else 'without'} a LoRA of "
+            f"the image encoder, the configuration has extract.spatial.adapter = {adapter!r}: set "
+            "it as it was, or extract again into another cache.path"
+        )
+    for name, array, used in (
+        ("frames", "spatial", settings.frames),
+        ("clips", "motion", settings.clips),
+    ):
+        stored = store.layout.shapes[array][0]
+        if used != "all" and used > stored:
+            raise ConfigError(
+                f"train.{name} = {used}: the features at {store.url} hold {stored} {name} a video; "
+                f"set it to at most that, or extract more"
+            )
+
+
+def _value(tree: Mapping[str, Any], dotted: str) -> Any:
+    """The value at a dotted key, None without one."""
+    value: Any = tree
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def checkpoint_gradients(model: FineVQ) -> None:
+    """Let both transformers hold one activation a layer and compute the others again."""
+    vision: Any = model.vision
+    for module in [model.language_model, *([] if vision is None else [vision.vit])]:
+        module.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def initialise(model: FineVQ, samples: Samples, published: Mapping[str, Tensor] | None) -> None:
@@ -153,180 +258,17 @@ def initialise(model: FineVQ, samples: Samples, published: Mapping[str, Tensor] 
         published: state that the spatial projector starts from instead, if the base model comes
             with one for features of this width.
     """
-    embedding = model.language_model.get_input_embeddings().weight
-    rms = float(embedding.detach().float().pow(2).mean().sqrt())
+    embedding: Any = model.language_model.get_input_embeddings()
+    rms = float(embedding.weight.detach().float().pow(2).mean().sqrt())
     spatial, motion = [], []
     step = max(1, len(samples) // INITIALISE_VIDEOS)
     for index in range(0, len(samples), step):
-        frames, clips, _ = samples[index]
-        tokens = frames.flatten(0, 1)
+        sample = samples[index]
+        tokens = sample.spatial.flatten(0, 1)
         spatial.append(tokens[:: max(1, len(tokens) // INITIALISE_TOKENS)].float())
-        motion.append(clips.float())
+        motion.append(sample.motion.float())
     if published is not None and published["0.weight"].shape[-1] == spatial[0].shape[-1]:
         model.spatial_projector.load_state_dict(published)
     else:
         initialise_projector(model.spatial_projector, torch.stack(spatial), rms=rms)
     initialise_projector(model.motion_projector, torch.stack(motion), rms=rms)
-
-
-def validation_srcc(prediction: EvalPrediction) -> dict[str, float]:
-    """SRCC of each dimension on the validation part, and their mean, by which the epoch is chosen.
-
-    A dimension without at least three labels, or with constant scores, is left out of the mean;
-    the mean of none is -1, the worst there is.
-    """
-    scores: NDArray[Any] = np.asarray(prediction.predictions)
-    targets: NDArray[Any] = np.asarray(prediction.label_ids)
-    found: dict[str, float] = {}
-    for column, dimension in enumerate(DIMENSIONS):  # the ratings come first in every video
-        known = ~np.isnan(targets[:, column])
-        score, target = scores[known, column], targets[known, column]
-        if len(score) >= 3 and np.ptp(score) > 0 and np.ptp(target) > 0:
-            found[f"srcc_{dimension}"] = float(spearmanr(score, target).statistic)
-    return {"srcc": float(np.mean(list(found.values()))) if found else -1.0, **found}
-
-
-class FineVQTrainer(Trainer):
-    """Trainer that saves and loads only what is trained; the base model stays where it is."""
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        save_weights(self._finevq(), Path(output_dir or str(self.args.output_dir)))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_weights(self._finevq(), Path(resume_from_checkpoint))
-
-    def _load_best_model(self) -> None:
-        best = self.state.best_model_checkpoint
-        assert best is not None
-        load_weights(self._finevq(), Path(best))
-
-    def _finevq(self) -> FineVQ:
-        model = self.accelerator.unwrap_model(self.model)
-        assert isinstance(model, FineVQ)
-        return model
-
-
-class _Reporter(TrainerCallback):
-    """Tells the caller of every step, and the log of every epoch."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        logs: dict[str, float] = kwargs.get("logs") or {}
-        for key, what in (("loss", "training loss"), ("eval_srcc", "validation SRCC")):
-            if key in logs:
-                LOG.info("epoch %.2f: %s %.4f", state.epoch, what, logs[key])
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.progress(state.global_step, state.max_steps)
-
-
-def _arguments(settings: TrainSettings, *, validate: bool) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(settings.out / "trainer"),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.videos_per_batch,
-        per_device_eval_batch_size=settings.videos_per_batch,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=settings.warmup,  # below 1 it is a share of all steps
-        weight_decay=settings.weight_decay,
-        bf16=settings.precision == "bfloat16",
-        use_cpu=settings.device == "cpu",
-        seed=settings.seed,
-        eval_strategy="epoch" if validate else "no",
-        save_strategy="epoch",
-        save_total_limit=2,
-        load_best_model_at_end=validate,
-        metric_for_best_model="srcc" if validate else None,
-        greater_is_better=True if validate else None,
-        label_names=["targets"],
-        logging_strategy="epoch",
-        remove_unused_columns=False,
-        report_to=[],
-        disable_tqdm=True,
-        dataloader_pin_memory=settings.device != "cpu" and torch.cuda.is_available(),
-    )
-
-
-def _usable(store: FeatureStore, videos: Sequence[Video], part: Part) -> list[Video]:
-    return in_store(store, videos, f"videos of the part {part}")
-
-
-def _run_content(
-    parts: dict[Part, list[Video]],
-    questions: Mapping[str, list[Question]],
-    store: FeatureStore,
-    settings: TrainSettings,
-) -> dict[str, Any]:
-    """What decides a run's result: settings, features and data."""
-    data = [
-        [
-            part,
-            video.id,
-            dict(video.labels),
-            [[q.text, q.answer] for q in questions.get(video.id, [])],
-        ]
-        for part in ("train", "val")
-        for video in parts[part]
-    ]
-    return {
-        "settings": settings.model_dump(mode="json", exclude={"out", "device"}),
-        "features": store.layout.identity.digest,
-        "data": hashlib.sha256(json.dumps(data).encode()).hexdigest(),
-        "prompts": PROMPTS_VERSION,
-    }
-
-
-def _finished(out: Path, run: dict[str, Any]) -> bool:
-    """True if a folder holds this run, finished.
-
-    Raises:
-        CheckpointError: it holds another run.
-    """
-    file = out / "run.json"
-    done = (out / "checkpoint.json").is_file()
-    if not file.is_file():
-        if done:
-            raise CheckpointError(f"{out}: holds a checkpoint already; choose another train.out")
-        return False
-    try:
-        other = json.loads(file.read_text("utf-8"))
-        different = [key for key in run if other.get(key) != run[key]]
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{file}: damaged; delete the folder, or choose another train.out"
-        ) from error
-    if different:
-        raise CheckpointError(
-            f"{out}: holds a run with other {' and '.join(different)}; choose another "
-            "train.out, or delete the folder"
-        )
-    return done
-
-
-def _claim(out: Path, run: dict[str, Any]) -> None:
-    """Take a folder for a run that can start."""
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / "run.json.part"
-    part.write_text(json.dumps(run, indent=2), "utf-8")
-    part.replace(out / "run.json")
-
-
-def _last_whole(trainer: Path) -> str | None:
-    """Trainer's newest save; one that was cut short is not looked at.
-
-    Trainer writes trainer_state.json last.
-    """
-    whole = []
-    for file in trainer.glob("checkpoint-*/trainer_state.json"):
-        try:
-            whole.append((int(json.loads(file.read_text("utf-8"))["global_step"]), file.parent))
-        except (ValueError, KeyError, TypeError):
-            continue
-    return str(max(whole)[1]) if whole else None

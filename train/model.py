@@ -15,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from .packing import IGNORE, attention_mask
+from .packing import IGNORE, attention_mask, picked
+from .settings import Used
 
 
 def projector(width: int, hidden: int) -> nn.Sequential:
@@ -55,7 +57,7 @@ class Output(ModelOutput):
     """What a forward pass gives; B videos with up to Q questions.
 
     Attributes:
-        loss: language_loss + score_weight * score_loss (paper, equation 8); None without labels.
+        loss: the weighted sum of the two below (paper, equation 8); None without labels.
         scores: (B, Q), float32, the score head at each decision.
         decisions: (B, Q, H), hidden states there, in the language model's dtype.
         language_loss: mean cross entropy of the answers' tokens (equation 6).
@@ -70,25 +72,48 @@ class Output(ModelOutput):
 
 
 class FineVQ(nn.Module):
-    """Projectors, PEFT language model and score head; only these three's adapters train."""
+    """Projectors and score head, which train, and a frozen language model, whose LoRA trains."""
 
     def __init__(
         self,
-        language_model: PeftModel,
+        language_model: PeftModel | PreTrainedModel,
         *,
         spatial_width: int,
         motion_width: int,
         image_id: int,
+        frames: Used = "all",
+        clips: Used = "all",
+        language_weight: float = 1.0,
         score_weight: float = 1.0,
         final_relu: bool = False,
+        vision: nn.Module | None = None,
     ) -> None:
+        """Put a model together; projectors and score head are fresh.
+
+        Args:
+            language_model: with a LoRA, or frozen without one.
+            spatial_width: of a stored spatial token.
+            motion_width: of a stored motion vector.
+            image_id: the token that stands for a visual one.
+            frames: how many of the stored frames it looks at.
+            clips: how many of the stored clips.
+            language_weight: of the language loss.
+            score_weight: of the L1 loss.
+            final_relu: see `score_head`.
+            vision: the image encoder with its LoRA, in the end-to-end stage: frames
+                (B, F, height, width, 3), uint8, to (B, F, T, spatial width).
+        """
         super().__init__()
         hidden = int(language_model.config.hidden_size)
         self.language_model = language_model
         self.spatial_projector = projector(spatial_width, hidden)
         self.motion_projector = projector(motion_width, hidden)
         self.score_head = score_head(hidden, final_relu)
+        self.vision = vision
         self.image_id = image_id
+        self.frames = frames
+        self.clips = clips
+        self.language_weight = language_weight
         self.score_weight = score_weight
 
     def forward(
@@ -101,18 +126,22 @@ class FineVQ(nn.Module):
         decisions: Tensor,
         labels: Tensor | None = None,
         targets: Tensor | None = None,
+        counts: Tensor | None = None,
     ) -> Output:
         """Answer all questions of a batch of videos.
 
         Args:
-            spatial: (B, F, T, spatial width), any float dtype.
-            motion: (B, C, motion width).
+            spatial: (B, F, T, spatial width) as stored, any float dtype; or the frames that they
+                are made of, uint8, for a model with an image encoder.
+            motion: (B, C, motion width) as stored.
             input_ids: (B, L), and so on as `finevq.train.packing.collate` makes them.
             positions: (B, L).
             segments: (B, L).
             decisions: (B, Q).
             labels: (B, L); with `targets` adds the losses.
             targets: (B, Q).
+            counts: what the two losses are divided by, see `counted`; those of this batch, if it
+                is not a part of a larger one.
         """
         hidden = self._hidden(spatial, motion, input_ids, positions, segments)
         rows = torch.arange(len(hidden), device=hidden.device)[:, None]
@@ -120,12 +149,12 @@ class FineVQ(nn.Module):
         scores = self.score_head(chosen.to(self._dtype)).squeeze(-1).float()
         if labels is None or targets is None:
             return Output(scores=scores, decisions=chosen)
-        language = self._language_loss(hidden, labels)
-        known = (decisions >= 0) & ~targets.isnan()
         # The sum over none is 0 with a gradient of 0; the mean over none would be NaN.
-        score = (scores - targets).where(known, 0.0).abs().sum() / known.sum().clamp(min=1)
+        tokens, known = (counted(labels, targets) if counts is None else counts).clamp(min=1)
+        language = self._language_loss(hidden, labels) / tokens
+        score = (scores - targets).where(~targets.isnan(), 0.0).abs().sum() / known
         return Output(
-            loss=language + self.score_weight * score,
+            loss=self.language_weight * language + self.score_weight * score,
             scores=scores,
             decisions=chosen,
             language_loss=language.detach(),
@@ -150,13 +179,19 @@ class FineVQ(nn.Module):
         positions: Tensor,
         segments: Tensor,
     ) -> Tensor:
+        if self.frames != "all":
+            spatial = spatial[:, picked(spatial.shape[1], self.frames)]
+        if self.clips != "all":
+            motion = motion[:, picked(motion.shape[1], self.clips)]
+        if self.vision is not None and spatial.dtype == torch.uint8:
+            spatial = self.vision(spatial)
         embedded = self.language_model.get_input_embeddings()(input_ids)  # (B, L, H)
         frames = self.spatial_projector(spatial.to(self._dtype).flatten(1, 2))  # (B, F * T, H)
         clips = self.motion_projector(motion.to(self._dtype))  # (B, C, H)
         visual = torch.cat([frames, clips], dim=1).to(embedded.dtype)
         places = (input_ids == self.image_id)[..., None].expand_as(embedded)
         embedded = embedded.masked_scatter(places, visual)
-        decoder: Any = self.language_model.get_base_model().model
+        decoder: Any = self.language_model.get_decoder()
         output = decoder(
             inputs_embeds=embedded,
             position_ids=positions,
@@ -167,10 +202,16 @@ class FineVQ(nn.Module):
         return hidden
 
     def _language_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """Sum of the cross entropy over the answers' tokens."""
+        if self.language_weight == 0:
+            return hidden.new_zeros(())
         # Logits only where an answer is learned: the prefix is most of the sequence.
         next_label = labels[:, 1:]
         learned = next_label != IGNORE
         logits = self.vocabulary(hidden[:, :-1][learned])
-        return F.cross_entropy(logits, next_label[learned], reduction="sum") / learned.sum().clamp(
-            min=1
-        )
+        return F.cross_entropy(logits, next_label[learned], reduction="sum")
+
+
+def counted(labels: Tensor, targets: Tensor) -> Tensor:
+    """How many answers' tokens and how many scores a batch learns from: (2,), int64."""
+    return torch.stack([(labels[:, 1:] != IGNORE).sum(), (~targets.isnan()).sum()])

@@ -8,8 +8,9 @@ prefix's end, so that it reads exactly what it would read alone:
     q1      [  all     causal         ]                P .. P+len(q1)-1
     q2      [  all      -      causal ]                P .. P+len(q2)-1
 
-With P of about 2,100 and 13 questions of about 50 tokens this is a tenth of the tokens of asking
-one by one, with the same loss and gradients (tests/train/test_packing.py).
+With P of about 2,100 and 13 questions of about 30 tokens this is a tenth of the tokens of asking
+one by one, with the same loss and gradients (tests/train/test_model.py). A video whose questions
+do not fit into one sequence takes several, each with the prefix.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from .prompts import IMAGE, SPECIAL, TURN_END, Chat, Prompt
+from .settings import Used
 from .tokenizer import Tokenizer
 
 PREFIX, PADDING = 0, -1
@@ -36,6 +38,17 @@ class Layout:
     frames: int
     tokens: int
     clips: int
+
+
+def picked(stored: int, used: Used) -> list[int]:
+    """Which of the stored frames or clips a model looks at.
+
+    Args:
+        stored: how many there are.
+        used: how many it looks at, at most as many; they are the middles of as many segments.
+    """
+    count = stored if used == "all" else used
+    return [(2 * k + 1) * stored // (2 * count) for k in range(count)]
 
 
 @dataclass(frozen=True)
@@ -62,8 +75,22 @@ class Packed:
 class Packer:
     """Makes packed sequences with one tokenizer."""
 
-    def __init__(self, tokenizer: Tokenizer, chat: Chat, max_positions: int) -> None:
-        """Take a base model's tokenizer, chat template and the longest sequence it can read.
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        chat: Chat,
+        max_positions: int,
+        frames: Used = "all",
+        clips: Used = "all",
+    ) -> None:
+        """Take what a base model has, and what of the features is looked at.
+
+        Args:
+            tokenizer: the base model's.
+            chat: its template.
+            max_positions: the longest sequence it can read.
+            frames: how many of the stored frames have tokens in the prefix.
+            clips: how many of the stored clips.
 
         Raises:
             CheckpointError: the tokenizer lacks a token of the template.
@@ -71,6 +98,8 @@ class Packer:
         self.tokenizer = tokenizer
         self.chat = chat
         self.max_positions = max_positions
+        self.frames = frames
+        self.clips = clips
         ids = {token: self.encode(token) for token in SPECIAL}
         for token, found in ids.items():
             if len(found) != 1:
@@ -87,9 +116,10 @@ class Packer:
         return list(self.tokenizer.encode(string, add_special_tokens=False))
 
     def prefix(self, layout: Layout) -> list[int]:
-        """Token ids of the shared prefix."""
+        """Token ids of the shared prefix of features of this layout."""
         if layout not in self._prefixes:
-            string = self.chat.prefix(layout.frames, layout.tokens, layout.clips)
+            frames, clips = picked(layout.frames, self.frames), picked(layout.clips, self.clips)
+            string = self.chat.prefix(len(frames), layout.tokens, len(clips))
             self._prefixes[layout] = self.encode(string)
         return self._prefixes[layout]
 
@@ -108,11 +138,43 @@ class Packer:
             )
         return ids
 
+    def plan(
+        self, layout: Layout, prompts: Sequence[Prompt], max_tokens: int, *, learn: bool
+    ) -> list[list[Prompt]]:
+        """Divide the questions of one video into sequences that are not too long.
+
+        Args:
+            layout: of the stored features.
+            prompts: in order, which is kept; each sequence takes as many as fit.
+            max_tokens: of a sequence, its prefix included.
+            learn: as in `pack`.
+
+        Raises:
+            CheckpointError: one question with the prefix is longer.
+        """
+        prefix = len(self.prefix(layout))
+        plan: list[list[Prompt]] = []
+        room = 0
+        for prompt in prompts:
+            length = len(self.pack(layout, [prompt], learn=learn).input_ids) - prefix
+            if prefix + length > max_tokens:
+                raise CheckpointError(
+                    f"a video's {prefix} tokens and a question make a sequence of "
+                    f"{prefix + length}; set train.max_tokens = {max_tokens} to as many, or "
+                    "train.frames to fewer"
+                )
+            if length > room:
+                plan.append([])
+                room = max_tokens - prefix
+            plan[-1].append(prompt)
+            room -= length
+        return plan
+
     def pack(self, layout: Layout, prompts: Sequence[Prompt], *, learn: bool) -> Packed:
         """Pack the questions of one video.
 
         Args:
-            layout: of the prefix.
+            layout: of the stored features.
             prompts: in the order in which they are laid out.
             learn: True lays out the right answers, where they are known, and labels them; False
                 ends every question where its choice is made.

@@ -62,7 +62,7 @@ def _hidden_states(
     for index in range(len(samples)):
         batch = {k: v.to(device) for k, v in collator([samples[index]]).items()}
         target = batch.pop("targets")[0]
-        del batch["labels"]
+        del batch["labels"], batch["samples"]
         known = ~target.isnan()
         hidden.append(model(**batch).decisions[0][known].float())
         targets.append(target[known])

@@ -71,13 +71,13 @@ class Chat:
         Args:
             frames: spatial frames.
             tokens: image tokens a frame.
-            clips: motion tokens, one a clip.
+            clips: motion tokens, one a clip; without any nothing is said of motion.
         """
         pictures = "".join(
             f"Frame{number}: {IMAGE_START}{IMAGE * tokens}{IMAGE_END}\n"
             for number in range(1, frames + 1)
         )
-        motion = f"Motion Feature: {IMAGE_START}{IMAGE * clips}{IMAGE_END}"
+        motion = f"Motion Feature: {IMAGE_START}{IMAGE * clips}{IMAGE_END}" if clips else ""
         system = f"{self.begin}{TURN_START}system\n{self.system}{TURN_END}{self.between}"
         return f"{system}{TURN_START}user\n{pictures}{motion}"
 

@@ -1,6 +1,13 @@
-"""Reading training samples: cached features of a video with its packed questions."""
+"""Reading training samples: cached features of a video with its packed questions.
 
-from collections.abc import Mapping, Sequence
+A row of the store is read by itself and in any order at the speed of the disk, so samples are
+shuffled over the whole training part; a buffer of shards would gain nothing
+(benchmarks/training.py).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,14 +20,21 @@ from ..errors import StoreError
 from .packing import Layout, Packed, Packer, collate
 from .prompts import prompts_for
 
-Sample = tuple[Tensor, Tensor, Packed]
-"""Spatial (F, T, D) and motion (C, M) features as stored, and the questions."""
+
+class Sample(NamedTuple):
+    """One sequence: number, spatial (F, T, D) and motion (C, M) features as stored, questions."""
+
+    number: int
+    spatial: Tensor
+    motion: Tensor
+    packed: Packed
 
 
 class Samples(TorchDataset[Sample]):
-    """The videos of one part, each with all its questions.
+    """The sequences of one part: one a video, or several where its questions are too many.
 
-    Reading one costs the decompression of one row: about 30 ms at 8 x 256 x 4096 in float16.
+    It can be pickled, for reading processes; each then opens the store for itself. Questions are
+    packed when they are read (1 ms), so that all it holds is text.
     """
 
     def __init__(
@@ -30,35 +44,72 @@ class Samples(TorchDataset[Sample]):
         videos: Sequence[Video],
         questions: Mapping[str, list[Question]],
         packer: Packer,
+        *,
+        max_tokens: int | None = None,
     ) -> None:
-        layout = layout_of(store)
+        """Plan the sequences of videos.
+
+        Args:
+            store: their features.
+            dataset: which they are of.
+            videos: in order.
+            questions: beside the six ratings, which are asked of every video.
+            packer: of the model's tokenizer.
+            max_tokens: of a sequence; without it every video takes one.
+
+        Raises:
+            CheckpointError: a sequence would be longer than it may be.
+        """
         self.store = store
-        self.videos = list(videos)
-        self.packed = [
-            packer.pack(
-                layout, prompts_for(dataset, video, questions.get(video.id, [])), learn=True
-            )
+        self.packer = packer
+        self.frames: Callable[[Video], Tensor] | None = None
+        self.layout = layout_of(store)
+        limit = packer.max_positions if max_tokens is None else max_tokens
+        self.sequences = [
+            (video, prompts)
             for video in videos
+            for prompts in packer.plan(
+                self.layout,
+                prompts_for(dataset, video, questions.get(video.id, [])),
+                limit,
+                learn=True,
+            )
         ]
 
     def __len__(self) -> int:
-        return len(self.videos)
+        return len(self.sequences)
 
     def __getitem__(self, index: int) -> Sample:
-        spatial, motion = self.store.read(self.videos[index].id)
-        return torch.from_numpy(spatial), torch.from_numpy(motion), self.packed[index]
+        video, prompts = self.sequences[index]
+        features = self.store.read(video.id)
+        spatial, motion = (torch.from_numpy(array) for array in features)
+        if self.frames is not None:
+            spatial = self.frames(video)
+        packed = self.packer.pack(self.layout, prompts, learn=True)
+        return Sample(index, spatial, motion, packed)
+
+    def with_frames(self, frames: Callable[[Video], Tensor] | None) -> "Samples":
+        """The same sequences, with what `frames` reads in place of the spatial features."""
+        other = copy(self)
+        other.frames = frames
+        return other
+
+    def names(self, numbers: Sequence[int]) -> str:
+        """The videos of samples, for a message."""
+        return ", ".join(dict.fromkeys(self.sequences[number][0].id for number in numbers))
 
 
 class Collator:
-    """Makes the model's keyword arguments from samples."""
+    """Makes the model's keyword arguments from samples, and `samples`, their numbers (B,)."""
 
     def __init__(self, packer: Packer) -> None:
         self.pad_id = packer.pad_id
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """Stack features and collate questions; see `finevq.train.packing.collate`."""
-        spatial, motion, packed = zip(*samples, strict=True)
+        numbers, spatial, motion, packed = zip(*samples, strict=True)
         return {
+            "samples": torch.tensor(numbers),
             "spatial": torch.stack(spatial),
             "motion": torch.stack(motion),
             **collate(packed, pad_id=self.pad_id),
@@ -80,6 +131,12 @@ def in_store(store: FeatureStore, videos: Sequence[Video], what: str) -> list[Vi
     """
     records = store.records()
     missing = [video.id for video in videos if video.id not in records]
+    if records and len(missing) == len(videos) > 0:
+        raise StoreError(
+            f"none of the {len(videos)} {what} is in the feature store {store.url}: it has "
+            f"{next(iter(records))}, asked for is {missing[0]}; correct dataset.name or "
+            "cache.path, or run `finevq extract`"
+        )
     if missing:
         raise StoreError(
             f"{len(missing)} of {len(videos)} {what} have no features yet, the first is "

@@ -18,18 +18,30 @@ def make_settings(tmp_path: Path) -> MakeSettings:
     def make(**given: Any) -> TrainSettings:
         values = {
             "base": "embedded",
+            "start": "",
             "out": tmp_path / "checkpoint",
             "device": "cpu",
             "precision": "float32",
+            "frames": "all",
+            "clips": "all",
+            "end_to_end": False,
             "epochs": 2.0,
             "probe_epochs": 2,
+            "patience": 0,
             "videos_per_batch": 3,
+            "accumulate": 1,
+            "max_tokens": 4096,
+            "gradient_checkpointing": False,
+            "readers": 0,
             "learning_rate": 1e-3,
             "warmup": 0.1,
             "weight_decay": 0.01,
+            "language_weight": 1.0,
             "score_weight": 1.0,
+            "trackers": (),
             "seed": 0,
             "lora": LoraSettings(rank=4, alpha=8, dropout=0.05),
+            "vision_lora": LoraSettings(rank=2, alpha=4, dropout=0.05),
         }
         return TrainSettings(**values | given)
 

@@ -13,11 +13,12 @@ from transformers import EvalPrediction
 
 from finevq.dataset.videos import DIMENSIONS, Dataset
 from finevq.errors import CheckpointError, DatasetError, StoreError
-from finevq.train import fit
+from finevq.train import fit, trainer
 from finevq.train.base import load_base
 from finevq.train.checkpoint import build_model, digest, load_checkpoint, read_info
-from finevq.train.fit import FineVQTrainer, initialise, train, validation_srcc
+from finevq.train.fit import initialise, train
 from finevq.train.reading import Samples
+from finevq.train.trainer import FineVQTrainer, validation_srcc
 
 from ._published import write_internvl2
 from .conftest import MakeSettings
@@ -29,8 +30,8 @@ class Stopped(BaseException):
     """A stop by the user or the machine, which nothing catches."""
 
 
-def stop_at(step: int) -> Callable[[int, int], None]:
-    def progress(done: int, total: int) -> None:
+def stop_at(step: int) -> Callable[[int, int, str], None]:
+    def progress(done: int, total: int, line: str) -> None:
         if done == step:
             raise Stopped
 
@@ -68,8 +69,8 @@ def test_run_trains_what_is_to_be_trained_and_leaves_a_whole_checkpoint(
 ) -> None:
     models = []
 
-    def remembering(info, base):
-        model, packer = build_model(info, base)
+    def remembering(info, base, vision):
+        model, packer = build_model(info, base, vision)
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         models.append((model, before))
         return model, packer
@@ -77,7 +78,7 @@ def test_run_trains_what_is_to_be_trained_and_leaves_a_whole_checkpoint(
     monkeypatch.setattr(fit, "build_model", remembering)
     settings = make_settings()
     steps = []
-    info = train(dataset, store, settings, {"device": "cpu"}, lambda *at: steps.append(at))
+    info = train(dataset, store, settings, {"device": "cpu"}, lambda *at: steps.append(at[:2]))
 
     ((model, before),) = models
     moved = {n for n, tensor in model.state_dict().items() if not torch.equal(tensor, before[n])}
@@ -93,6 +94,7 @@ def test_run_trains_what_is_to_be_trained_and_leaves_a_whole_checkpoint(
         "projectors.safetensors",
         "score_head.safetensors",
         "checkpoint.json",
+        "training.csv",
         "run.json",
     }
     adapter = load_file(settings.out / "adapter" / "adapter_model.safetensors")
@@ -134,7 +136,7 @@ def test_stopped_run_goes_on_to_the_weights_of_an_undisturbed_one(
         train(dataset, store, stopped, {}, stop_at(3))  # in the middle of the second epoch
     assert not (stopped.out / "checkpoint.json").exists()
     steps = []
-    train(dataset, store, stopped, {}, lambda done, total: steps.append(done))
+    train(dataset, store, stopped, {}, lambda done, total, line: steps.append(done))
     assert steps == [3, 4, 5, 6]  # the first epoch is not done again
     assert_same_weights(stopped.out, whole.out)
 
@@ -149,7 +151,7 @@ def test_run_stopped_while_it_saved_goes_on_from_the_save_before(
     half.mkdir()
     (half / "projectors.safetensors").write_bytes(b"half")
     steps = []
-    train(dataset, store, settings, {}, lambda done, total: steps.append(done))
+    train(dataset, store, settings, {}, lambda done, total, line: steps.append(done))
     assert steps == [3, 4]
     whole = make_settings(out=tmp_path / "whole")
     train(dataset, store, whole, {})
@@ -160,7 +162,7 @@ def test_epoch_with_the_best_validation_srcc_is_kept(
     dataset, store, make_settings: MakeSettings, monkeypatch
 ) -> None:
     ranks = iter([0.2, 0.9, 0.5])
-    monkeypatch.setattr(fit, "validation_srcc", lambda prediction: {"srcc": next(ranks)})
+    monkeypatch.setattr(trainer, "validation_srcc", lambda prediction: {"srcc": next(ranks)})
     saved = []
     save = FineVQTrainer._save
 
@@ -179,7 +181,7 @@ def test_without_a_validation_part_the_last_epoch_is_kept(
     make_dataset, make_store, make_settings: MakeSettings, monkeypatch
 ) -> None:
     dataset = make_dataset({"train": 3})
-    monkeypatch.setattr(fit, "validation_srcc", refuse)
+    monkeypatch.setattr(trainer, "validation_srcc", refuse)
     settings = make_settings(epochs=1.0)
     train(dataset, make_store(dataset.ids), settings, {})
     last = settings.out / "trainer" / "checkpoint-1"
@@ -261,7 +263,7 @@ def test_run_json_says_what_the_run_was_given(dataset, store, make_settings: Mak
     run = json.loads((settings.out / "run.json").read_text())
     assert run["features"] == store.layout.identity.digest
     assert run["settings"]["lora"] == {"rank": 4, "alpha": 8, "dropout": 0.05}
-    assert run["settings"].keys().isdisjoint({"out", "device"})
+    assert run["settings"].keys().isdisjoint({"out", "device", "readers", "trackers"})
 
 
 def srcc(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:

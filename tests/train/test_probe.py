@@ -26,7 +26,9 @@ def fitted(dataset, store, info, *, epochs: int) -> tuple[FineVQ, dict[str, Tens
 
 def score_loss(model: FineVQ, packer: Packer, samples: Samples) -> float:
     with torch.no_grad():
-        return float(model.eval()(**Collator(packer)(list(samples))).score_loss)
+        batch = Collator(packer)(list(samples))
+        del batch["samples"]
+        return float(model.eval()(**batch).score_loss)
 
 
 def test_the_loss_falls_and_nothing_but_the_head_changes(
