@@ -1,7 +1,33 @@
 """FineVQ: fine-grained video quality assessment over precomputed, verified features.
 
 The stages are the packages `finevq.dataset`, `finevq.extract`, `finevq.cache`, `finevq.train` and
-`finevq.evaluate`; the command line is `finevq` (or `python -m finevq`).
+`finevq.evaluate`; the command line is `finevq` (or `python -m finevq`). From Python, a trained
+checkpoint rates files:
+
+    card = finevq.load("runs/demo/checkpoint").score("holiday.mp4")
+    card.ratings["overall"].score
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .evaluate.score import Scorer
+
 __version__ = "0.1.0"
+
+
+def load(checkpoint: "str | Path") -> "Scorer":
+    """A checkpoint, ready to rate video files: `score(path)` gives a `ScoreCard`.
+
+    Args:
+        checkpoint: its folder.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or was trained on features that this
+            installation does not make.
+    """
+    from .evaluate.score import Scorer  # torch is loaded only when it is needed
+
+    return Scorer(checkpoint)

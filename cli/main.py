@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from ..errors import FineVQError
-from . import cache, dataset, extraction, pipeline, training
+from . import cache, dataset, evaluation, extraction, pipeline, training
 
 EPILOG = """\
 In order: extract, train, evaluate, each with `-c my.toml`; each can be resumed.
@@ -43,6 +43,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=23),
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (pipeline, extraction, training, cache, dataset):
+    for group in (pipeline, extraction, training, evaluation, cache, dataset):
         group.add_commands(commands)
     return parser

@@ -14,6 +14,7 @@ from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
 from finevq.cli import cache as cache_commands
 from finevq.cli import dataset as dataset_commands
+from finevq.cli import evaluation as evaluation_commands
 from finevq.cli import extraction as extraction_commands
 from finevq.cli import main as cli
 from finevq.cli import pipeline
@@ -21,7 +22,10 @@ from finevq.cli import training as training_commands
 from finevq.cli.options import progress as progress_bar
 from finevq.errors import FineVQError
 
-COMMANDS = ("demo", "evaluate", "score", "config", "extract", "train", "cache", "dataset")
+COMMANDS = (
+    *("demo", "config", "extract", "train", "evaluate", "compare", "score", "serve"),
+    *("cache", "dataset"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +92,10 @@ def test_the_example_of_a_command_can_be_parsed(capsys, monkeypatch, command: st
     groups = {
         "extract": (extraction_commands, "_extract"),
         "train": (training_commands, "_train"),
+        **{
+            name: (evaluation_commands, f"_{name}")
+            for name in ("evaluate", "compare", "score", "serve")
+        },
         "cache": (cache_commands, "_cache"),
         "dataset": (dataset_commands, "_ratings"),
     }
@@ -283,9 +291,10 @@ def test_evaluate_takes_its_options(
     monkeypatch, arguments: list[str], split: str, part: str, checkpoint: Path | None
 ) -> None:
     calls = []
-    monkeypatch.setattr(pipeline, "_run_evaluate", lambda *given: calls.append(given))
+    monkeypatch.setattr(evaluation_commands, "run_evaluate", lambda *given: calls.append(given))
     assert cli.main(["evaluate", *arguments]) == 0
-    ((config, chosen),) = calls
+    ((config, chosen, leakage),) = calls
+    assert leakage is False
     assert (config.dataset.split, config.evaluate.part) == (split, part)
     assert checkpoint is None or chosen == checkpoint
 

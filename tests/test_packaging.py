@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "config": {"errors", *(f"{room}.settings" for room in STAGES)},
     "cli": {"errors", "config", *STAGES},
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"evaluate"},
 }
 """What each room and root module may import of finevq, beside itself."""
 

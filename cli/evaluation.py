@@ -1,0 +1,296 @@
+"""The commands of stage three: evaluate, compare, score, serve."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .options import Commands, add_command, add_config, load, progress
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..evaluate.scorecard import ScoreCard
+
+
+def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add this group's commands."""
+    _add_evaluate(commands)
+    _add_compare(commands)
+    _add_score(commands)
+    _add_serve(commands)
+
+
+def _add_evaluate(commands: "Commands[argparse.ArgumentParser]") -> None:
+    added = add_command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "predict, measure and report on one part of a split",
+        "finevq evaluate -c my.toml --split random1 --part val",
+    )
+    added.add_argument(
+        "--split",
+        action="append",
+        metavar="NAME",
+        help="splits/NAME.csv (dataset.split); several are rounds",
+    )
+    added.add_argument("--part", choices=["train", "val", "test"], help="(evaluate.part)")
+    added.add_argument("--checkpoint", metavar="DIR", help="(train.out); {split} is the round's")
+    added.add_argument(
+        "--allow-leakage", action="store_true", help="measure videos seen in training too"
+    )
+    add_config(added)
+
+
+def _add_compare(commands: "Commands[argparse.ArgumentParser]") -> None:
+    added = add_command(
+        commands,
+        "compare",
+        _compare,
+        "put models side by side, with p-values",
+        "finevq compare runs/a/evaluation DOVER=dover.csv:score -c my.toml",
+    )
+    added.add_argument("models", nargs="+", metavar="MODEL", help="DIR, or NAME=FILE.csv[:COLUMN]")
+    added.add_argument("--labels", metavar="CSV", help="FILE.csv[:COLUMN] (the dataset's)")
+    added.add_argument("--split", metavar="NAME", help="only its part evaluate.part")
+    added.add_argument("--published", metavar="DATASET", help="add the published rows on it")
+    added.add_argument("--json", action="store_true", help="print JSON")
+    added.add_argument("--csv", type=Path, metavar="FILE", help="write the figures here too")
+    added.add_argument("--latex", type=Path, metavar="FILE", help="write a LaTeX table here too")
+    add_config(added)
+
+
+def _add_score(commands: "Commands[argparse.ArgumentParser]") -> None:
+    added = add_command(
+        commands,
+        "score",
+        _score,
+        "rate video files in six dimensions",
+        "finevq score holiday.mp4 --checkpoint runs/demo/checkpoint --json",
+    )
+    added.add_argument(
+        "videos", nargs="+", metavar="VIDEO", help="files, folders, or lists of files (.txt)"
+    )
+    added.add_argument("--checkpoint", type=Path, metavar="DIR", help="(train.out)")
+    added.add_argument("--json", action="store_true", help="print one JSON object a line")
+    added.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=".csv or .jsonl; what is in it is not scored again",
+    )
+    added.add_argument("--html", type=Path, metavar="FILE", help="write a card of one video")
+    add_config(added)
+
+
+def _add_serve(commands: "Commands[argparse.ArgumentParser]") -> None:
+    added = add_command(
+        commands,
+        "serve",
+        _serve,
+        "open a local page that rates the video dropped on it",
+        "finevq serve --checkpoint runs/demo/checkpoint",
+    )
+    added.add_argument("--checkpoint", type=Path, metavar="DIR", help="(train.out)")
+    added.add_argument("--port", type=int, default=8787, help="0 takes a free one (8787)")
+    added.add_argument("--host", default="127.0.0.1", help="who may reach it (127.0.0.1)")
+    added.add_argument("--limit", type=int, default=500, metavar="MB", help="of a video (500)")
+    add_config(added)
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    splits: list[str] = given.split or []
+    chosen = []
+    if len(splits) == 1:
+        chosen.append(f"dataset.split={json.dumps(splits[0], ensure_ascii=False)}")
+    if given.part:
+        chosen.append(f"evaluate.part={json.dumps(given.part)}")
+    config = load(given, chosen)
+    checkpoint = given.checkpoint or str(config.train.out)
+    if len(splits) > 1:
+        _run_rounds(config, checkpoint, splits, given.allow_leakage)
+    else:
+        run_evaluate(config, Path(checkpoint), given.allow_leakage)
+
+
+def run_evaluate(config: "Config", checkpoint: Path, allow_leakage: bool = False) -> None:
+    """Measure one part of the configured split and print the headline."""
+    from ..cache.store import FeatureStore
+    from ..dataset.videos import load_dataset
+
+    dataset, store = load_dataset(config.dataset), FeatureStore.open(config.cache.path)
+    from ..evaluate.run import evaluate
+
+    with progress("predict") as done:
+        metrics = evaluate(
+            dataset,
+            store,
+            checkpoint,
+            config.evaluate,
+            device=config.train.device,
+            allow_leakage=allow_leakage,
+            progress=done,
+        )
+    coverage, leaked = metrics["coverage"], metrics["leakage"]["videos"]
+    print(
+        f"split {metrics['split']}, part {metrics['part']}: "
+        f"{coverage['predicted']} of {coverage['labelled']} labelled videos predicted"
+    )
+    if leaked:
+        print(f"  {len(leaked)} of them were in the checkpoint's training")
+    for dimension, found in {**metrics["dimensions"], "mean": metrics["mean"]}.items():
+        print(
+            f"  {dimension:9} SRCC {_number(found['srcc'])}{_range(found['srcc_ci'])}"
+            f"  PLCC {_number(found['plcc'])}  fitted {_number(found['plcc_fitted'])}"
+        )
+    print(f"report in {config.evaluate.out / 'report.html'}")
+
+
+def _run_rounds(config: "Config", checkpoint: str, splits: list[str], allow_leakage: bool) -> None:
+    from ..cache.store import FeatureStore
+    from ..dataset.videos import load_dataset
+
+    dataset, store = load_dataset(config.dataset), FeatureStore.open(config.cache.path)
+    from ..evaluate.rounds import evaluate_rounds
+
+    with progress("rounds") as done:
+        rounds = evaluate_rounds(
+            dataset,
+            store,
+            checkpoint,
+            config.evaluate,
+            splits,
+            device=config.train.device,
+            allow_leakage=allow_leakage,
+            progress=lambda split: (
+                lambda at, total: done(
+                    splits.index(split) + (total > 0 and at == total), len(splits)
+                )
+            ),
+        )
+    print(f"{len(splits)} rounds, part {rounds['part']}: median, mean ± deviation")
+    for dimension, found in {**rounds["dimensions"], "mean": rounds["mean"]}.items():
+        cells = "  ".join(f"{m.upper()} {_spread(found[m])}" for m in ("srcc", "plcc"))
+        print(f"  {dimension:9} {cells}")
+    print(f"rounds.json in {config.evaluate.out}")
+
+
+def _number(value: float | None) -> str:
+    return "     -" if value is None else f"{value:6.3f}"
+
+
+def _range(interval: list[float] | None) -> str:
+    return " " * 17 if interval is None else f" ({interval[0]:6.3f} to {interval[1]:.3f})"
+
+
+def _spread(found: dict[str, Any]) -> str:
+    deviation = "-" if found["deviation"] is None else f"{found['deviation']:.3f}"
+    return f"{_number(found['median'])}, {_number(found['mean'])} ± {deviation}"
+
+
+def _compare(given: argparse.Namespace) -> None:
+    from ..evaluate.compare import compare, dataset_labels, read_model, read_scores
+    from ..evaluate.tables import as_latex, as_text, published, tidy
+
+    others = published(given.published) if given.published else None
+    if given.labels:
+        labels = read_scores(given.labels)
+    else:
+        from ..dataset.videos import load_dataset
+
+        config = load(given)
+        dataset = load_dataset(config.dataset)
+        labels = dataset_labels(dataset, given.split, config.evaluate.part)
+    results = compare([read_model(text) for text in given.models], labels)
+    if given.csv:
+        tidy(results, others).to_csv(given.csv, index=False)
+    if given.latex:
+        given.latex.write_text(as_latex(results, others) + "\n", "utf-8")
+    if given.json:
+        print(json.dumps(results, indent=2, ensure_ascii=False))
+    else:
+        print(as_text(results, others))
+
+
+def _score(given: argparse.Namespace) -> int:
+    from ..evaluate.listing import listed
+
+    videos = listed(given.videos)  # its errors come before torch is loaded
+    checkpoint = given.checkpoint or load(given).train.out
+    if given.html:
+        return _score_card(videos, checkpoint, given.html)
+    if given.out:
+        return _score_into(given.out, videos, checkpoint)
+    from ..evaluate.score import score
+
+    failed = 0
+    for card in score(videos, checkpoint):
+        failed += card.error is not None
+        print(json.dumps(asdict(card), ensure_ascii=False) if given.json else _card(card))
+        sys.stdout.flush()
+    return 2 if failed else 0
+
+
+def _card(card: "ScoreCard") -> str:
+    if card.error is not None:
+        return f"{card.video}: {card.error}"
+    low, high = card.scale
+    lines = [f"{card.video} (scores from {low:g} to {high:g})"]
+    lines += [f"  {d:9}{found.score:7.1f}  {found.level}" for d, found in card.ratings.items()]
+    return "\n".join(lines)
+
+
+def _score_card(videos: list[str], checkpoint: Path, html: Path) -> int:
+    from ..errors import FineVQError
+
+    if len(videos) != 1:
+        raise FineVQError(f"--html is the card of one video, not of {len(videos)}; name one")
+    from ..evaluate.card import write_card
+    from ..evaluate.score import Scorer
+
+    card = Scorer(checkpoint).score(videos[0])
+    if card.error is not None:
+        raise FineVQError(f"{card.video}: {card.error}")
+    write_card(html, card)
+    print(f"card in {html}")
+    return 0
+
+
+def _score_into(out: Path, videos: list[str], checkpoint: Path) -> int:
+    from ..evaluate.listing import Results
+
+    results = Results(out)
+    left = [video for video in videos if video not in results.videos]
+    before = len(videos) - len(left)
+    failed = 0
+    if left:
+        from ..evaluate.score import score
+
+        with progress("score") as done, results:
+            for number, card in enumerate(score(left, checkpoint), start=1):
+                results.add(card)
+                failed += card.error is not None
+                done(number, len(left))
+    print(f"{len(left)} videos scored into {out}; {before} were there before; {failed} failed")
+    return 2 if failed else 0
+
+
+def _serve(given: argparse.Namespace) -> None:
+    from ..errors import FineVQError
+
+    checkpoint = given.checkpoint or load(given).train.out
+    from ..evaluate.score import Scorer
+    from ..evaluate.serve import Server
+
+    scorer = Scorer(checkpoint)
+    try:
+        server = Server((given.host, given.port), scorer.score, limit=given.limit * 1_000_000)
+    except OSError as error:
+        raise FineVQError(
+            f"cannot listen on {given.host}:{given.port}: {error.strerror}; choose another --port"
+        ) from error
+    with server:
+        print(f"{server.url} (stop it with Ctrl-C)", flush=True)
+        server.serve_forever()

@@ -1,0 +1,46 @@
+"""The card of one video: six gauges, words, answers and pictures on one self-contained page."""
+
+from pathlib import Path
+
+import jinja2
+
+from .scorecard import ScoreCard
+from .thumbnails import thumbnails
+
+PICTURES = 5
+
+_TEMPLATE = Path(__file__).with_name("card.html")
+
+
+def write_card(path: Path, card: ScoreCard) -> None:
+    """Write the card of a video that could be rated.
+
+    Args:
+        path: the HTML file to write, in a folder that exists.
+        card: without an error; its video is decoded once more for the pictures.
+    """
+    path.write_text(card_html(card, Path(card.video).name), "utf-8")
+
+
+def card_html(card: ScoreCard, title: str) -> str:
+    """The card as a page; `title` is what it calls the video."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATE.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    low, high = card.scale
+    html: str = environment.get_template(_TEMPLATE.name).render(
+        card=card,
+        title=title,
+        pictures=thumbnails(card.video, PICTURES),
+        digits=1 if high - low > 10 else 2,
+        shares={
+            name: min(100.0, max(0.0, 100 * (found.score - low) / (high - low)))
+            for name, found in card.ratings.items()
+        },
+        known=any(found.percentile is not None for found in card.ratings.values()),
+    )
+    return html + "\n"

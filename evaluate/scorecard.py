@@ -1,0 +1,59 @@
+"""What the model says of one video file."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Rating:
+    """One dimension of a video.
+
+    Attributes:
+        score: on the scale of the training data.
+        level: the word.
+        probabilities: of the five words.
+        weighted: the second reading of the score: the words' values, weighted by probability.
+        percentile: share in percent of the training videos' MOS below the score, None where the
+            checkpoint does not have them.
+    """
+
+    score: float
+    level: str
+    probabilities: dict[str, float]
+    weighted: float
+    percentile: float | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to one question.
+
+    Attributes:
+        kind: what is asked, such as "yes-no noise".
+        answer: the most likely of the options.
+        probabilities: of the options.
+    """
+
+    kind: str
+    answer: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ScoreCard:
+    """What the model says of one file.
+
+    Attributes:
+        video: the path as it was given.
+        scale: lowest and highest score.
+        ratings: by dimension, all six; empty if the file could not be decoded.
+        error: why not, else None.
+        replies: to the yes-or-no question of each of the five distortions.
+        seconds: of the video, None where its file does not say.
+    """
+
+    video: str
+    scale: tuple[float, float]
+    ratings: dict[str, Rating]
+    error: str | None = None
+    replies: list[Reply] = field(default_factory=list)
+    seconds: float | None = None
