@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,6 +14,7 @@ from finevq.dataset.videos import Dataset
 from finevq.errors import CheckpointError, DatasetError, FineVQError, IdentityMismatch, StoreError
 from finevq.evaluate import run
 from finevq.evaluate.predict import KEY, PREDICTED
+from finevq.evaluate.rounds import evaluate_rounds
 from finevq.evaluate.run import evaluate
 from finevq.evaluate.settings import EvaluateSettings
 from finevq.train.base import load_base
@@ -246,6 +248,56 @@ def test_videos_not_seen_in_training_are_measured(
     write_training_set(copied, [], store)
     metrics = evaluate(dataset, store, copied, settings)
     assert metrics["leakage"] == {"checked": True, "videos": []}
+
+
+ROUNDS = {"r1": (0, 1, 2), "r2": (1, 2, 3), "r3": (2, 3, 4)}
+
+
+@pytest.fixture
+def rounds(dataset) -> list[str]:
+    """Three splits of the test videos into three and two."""
+    for name, test in ROUNDS.items():
+        lines = [f"test{i}.mp4,{'test' if i in test else 'val'}" for i in range(5)]
+        path = dataset.settings.folder / "splits" / f"{name}.csv"
+        path.write_text("\n".join(["video,part", *lines]) + "\n")
+    return list(ROUNDS)
+
+
+def test_rounds_are_evaluations_of_their_splits_and_their_spread(
+    dataset, store, checkpoints, settings, rounds
+) -> None:
+    found = evaluate_rounds(dataset, store, str(checkpoints[0]), settings, rounds)
+    assert json.loads((settings.out / "rounds.json").read_text()) == found
+    values = []
+    for name in rounds:
+        metrics = json.loads((settings.out / name / "metrics.json").read_text())
+        assert (metrics["split"], metrics["coverage"]["predicted"]) == (name, 3)
+        values.append(metrics["dimensions"]["blur"]["srcc"])
+    spread = found["dimensions"]["blur"]["srcc"]
+    assert spread["values"] == values
+    assert spread["median"] == pytest.approx(np.median(values))
+    assert spread["mean"] == pytest.approx(np.mean(values))
+    assert spread["deviation"] == pytest.approx(np.std(values, ddof=1))
+    assert predictions(settings)["video"].nunique() == 5  # one checkpoint predicts each once
+
+
+def test_each_round_can_have_a_checkpoint_of_its_own(
+    dataset, store, checkpoints, settings, rounds, tmp_path
+) -> None:
+    for name, checkpoint in zip(rounds, checkpoints, strict=False):
+        shutil.copytree(checkpoint, tmp_path / f"run-{name}")
+    pattern = str(tmp_path / "run-{split}")
+    evaluate_rounds(dataset, store, pattern, settings, rounds[:2])
+    tables = [pd.read_parquet(settings.out / n / "predictions.parquet") for n in rounds[:2]]
+    assert all(table["video"].nunique() == 3 for table in tables)
+    assert not set(tables[0]["prediction"].dropna()) & set(tables[1]["prediction"].dropna())
+
+
+def test_a_round_that_is_named_twice_is_refused(
+    dataset, store, checkpoints, settings, rounds
+) -> None:
+    with pytest.raises(FineVQError, match="named twice"):
+        evaluate_rounds(dataset, store, str(checkpoints[0]), settings, ["r1", "r1"])
 
 
 def test_damaged_predictions_are_a_one_line_error(dataset, store, checkpoints, settings) -> None:

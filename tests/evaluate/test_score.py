@@ -1,5 +1,8 @@
 """Scoring of files: the numbers that evaluation finds through the store, in any company."""
 
+import base64
+import io
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,16 +11,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
+import finevq
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
+from finevq.cli import main as cli
 from finevq.config import load_config
 from finevq.dataset.questions import level
 from finevq.dataset.settings import DatasetSettings
 from finevq.dataset.videos import DIMENSIONS, Dataset, Video
 from finevq.errors import CheckpointError
+from finevq.evaluate.card import card_html
 from finevq.evaluate.predict import Predictor, predict
-from finevq.evaluate.score import ScoreCard, score
+from finevq.evaluate.score import Scorer, score
+from finevq.evaluate.scorecard import ScoreCard
+from finevq.evaluate.thumbnails import thumbnails
 from finevq.extract.encoder import Encoder
 from finevq.extract.run import Extractor
 from finevq.train.base import load_base
@@ -146,6 +155,58 @@ def test_scores_are_those_of_extraction_and_prediction(
             row = table.loc[(video.id, dimension)]
             assert rating.score == pytest.approx(row["prediction"], abs=1e-5)
             assert rating.level == row["prediction_text"]
+
+
+def test_load_gives_a_typed_card(folder: Path, cards: dict[str, ScoreCard]) -> None:
+    card = finevq.load(folder / "checkpoint").score(folder / "b.mp4")
+    assert card == cards["b.mp4"]
+    assert [reply.kind for reply in card.replies] == [f"yes-no {d}" for d in DIMENSIONS[:-1]]
+    assert {reply.answer for reply in card.replies} <= {"Yes", "No"}
+    assert card.seconds == pytest.approx(16 / 25)
+    for rating in card.ratings.values():
+        assert sum(rating.probabilities.values()) == pytest.approx(1)
+        assert rating.percentile is None  # this checkpoint has no training.csv
+
+
+def test_percentile_is_among_the_training_labels(folder: Path, tmp_path: Path) -> None:
+    checkpoint = shutil.copytree(folder / "checkpoint", tmp_path / "checkpoint")
+    labels = [1.0, 1.1, 1.2, 5.0]  # an untrained head scores in the middle
+    rows = [f"v{i},{'a' * 64},,,,,,{label}" for i, label in enumerate(labels)]
+    header = ",".join(["video", "sha256", *DIMENSIONS])
+    (checkpoint / "training.csv").write_text("\n".join([header, *rows]) + "\n")
+    card = Scorer(checkpoint).score(folder / "a.mp4")
+    assert card.ratings["overall"].percentile == 75
+    assert card.ratings["blur"].percentile is None
+
+
+def test_card_has_gauges_answers_and_pictures(folder: Path, cards: dict[str, ScoreCard]) -> None:
+    card = cards["a.mp4"]
+    page = card_html(card, "a<b>.mp4")
+    assert "<h1>a&lt;b&gt;.mp4</h1>" in page
+    assert page.count('class="gauge"') == 6
+    assert page.count("data:image/jpeg;base64,") == 5
+    assert f"{card.ratings['blur'].score:.2f}</strong>" in page
+    assert "no score has a percentile" in page
+    assert "default-src 'none'" in page
+    assert "<script" not in page
+
+
+def test_thumbnails_keep_the_shape_of_the_video(folder: Path) -> None:
+    (url,) = thumbnails(folder / "a.mp4", 1)
+    image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    assert image.size == (216, 144)  # of 96 x 64
+    assert thumbnails(folder / "broken.mp4", 1) == []
+
+
+def test_folder_is_scored_into_a_file_and_only_once(folder: Path, tmp_path: Path, capsys) -> None:
+    arguments = ["score", str(folder), f"--checkpoint={folder / 'checkpoint'}"]
+    arguments.append(f"--out={tmp_path / 'scores.csv'}")
+    assert cli.main(arguments) == 2  # one is broken
+    assert "4 videos scored" in capsys.readouterr().out
+    before = (tmp_path / "scores.csv").read_bytes()
+    assert cli.main(arguments) == 0
+    assert "0 videos scored" in capsys.readouterr().out
+    assert (tmp_path / "scores.csv").read_bytes() == before
 
 
 def test_checkpoint_of_other_backbones_is_refused(

@@ -1,0 +1,241 @@
+"""Comparison: files of anyone's, the intersection, and differences judged on the same draws."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from finevq.cli import main as cli
+from finevq.dataset.videos import DIMENSIONS
+from finevq.errors import DatasetError, FineVQError
+from finevq.evaluate.agreement import METRICS
+from finevq.evaluate.compare import (
+    Scores,
+    compare,
+    dataset_labels,
+    matched,
+    read_model,
+    read_scores,
+)
+from finevq.evaluate.predict import table_of, write_predictions
+from finevq.evaluate.tables import as_latex, as_text, published, tidy
+
+VIDEOS = [f"clips/{i:02}.mp4" for i in range(40)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Labels, a good model and a poor one, in one file."""
+    rng = np.random.default_rng(0)
+    mos = rng.uniform(0, 100, 40)
+    table = {
+        "name": VIDEOS,
+        "mos": mos,
+        "good": mos / 50 + rng.normal(0, 0.2, 40),
+        "poor": mos + rng.normal(0, 60, 40),
+    }
+    path = tmp_path / "scores.csv"
+    pd.DataFrame(table).to_csv(path, index=False)
+    return path
+
+
+def scores(name: str, values: dict[str, float], dimension: str = "overall") -> Scores:
+    index = pd.Index(list(values))
+    return Scores(name, pd.DataFrame({dimension: list(values.values())}, index=index, dtype=float))
+
+
+def series(values: np.ndarray) -> dict[str, float]:
+    return dict(zip(VIDEOS, values, strict=False))
+
+
+def test_a_csv_files_metrics_are_those_of_scipy(file: Path) -> None:
+    labels, model = read_scores(f"{file}:mos"), read_model(f"A={file}:poor")
+    found = compare([model], labels)["A"]["overall"]
+    table = pd.read_csv(file)
+    for metric, reference in (
+        ("srcc", stats.spearmanr),
+        ("krcc", stats.kendalltau),
+        ("plcc", stats.pearsonr),
+    ):
+        expected = reference(table["poor"], table["mos"]).statistic
+        assert found[metric] == pytest.approx(expected, abs=1e-12)
+        low, high = found["ci"][metric]
+        assert low < found[metric] < high
+    assert (found["n"], found["labelled"]) == (40, 40)
+
+
+def test_a_clear_difference_has_a_small_p_value_and_none_a_large_one(file: Path) -> None:
+    labels = read_scores(f"{file}:mos")
+    good, poor = read_model(f"good={file}:good"), read_model(f"poor={file}:poor")
+    noise = np.random.default_rng(1).normal(0, 0.02, 40)
+    other = scores("other", series(good.table["overall"].to_numpy() + noise))
+    found = compare([good, poor, other], labels)["good"]["overall"]["against"]
+    assert found["poor"]["srcc"]["p"] < 0.01
+    assert found["poor"]["srcc"]["difference"] > 0
+    assert found["other"]["srcc"]["p"] > 0.05
+
+
+def test_a_comparison_the_other_way_round_is_its_mirror(file: Path) -> None:
+    models = [read_model(f"{name}={file}:{name}") for name in ("good", "poor")]
+    found = compare(models, read_scores(f"{file}:mos"))
+    there = found["good"]["overall"]["against"]["poor"]["plcc"]
+    back = found["poor"]["overall"]["against"]["good"]["plcc"]
+    assert there["difference"] == -back["difference"]
+    assert there["ci"] == pytest.approx([-back["ci"][1], -back["ci"][0]])
+    assert there["p"] == back["p"]
+
+
+def test_identical_models_do_not_differ(file: Path) -> None:
+    models = [read_model(f"{name}={file}:good") for name in "ab"]
+    found = compare(models, read_scores(f"{file}:mos"))["a"]["overall"]["against"]["b"]["srcc"]
+    assert found == {"difference": 0.0, "ci": [0.0, 0.0], "p": 1.0}
+
+
+def test_only_videos_that_all_predict_are_measured() -> None:
+    values = np.linspace(0, 1, 40)
+    labels = scores("labels", series(values))
+    one, other = scores("one", series(values[:30])), scores("other", series(values))
+    holes = other.table.copy()
+    holes.iloc[3] = np.nan
+    found = compare([one, Scores("other", holes)], labels)
+    assert [found[name]["overall"]["n"] for name in found] == [29, 29]
+    assert found["one"]["overall"]["labelled"] == 40
+
+
+def test_an_undefined_metric_is_null_with_its_reason() -> None:
+    labels = scores("labels", series(np.linspace(0, 1, 10)))
+    found = compare([scores("flat", series(np.ones(10)))], labels)["flat"]["overall"]
+    assert (found["srcc"], found["ci"]["srcc"]) == (None, None)
+    assert found["reason"] == "the predictions are constant"
+    json.dumps(found, allow_nan=False)
+
+
+def test_videos_are_found_by_id_and_by_path(make_dataset) -> None:
+    dataset = make_dataset({"test": 3})
+    labels = dataset_labels(dataset)
+    for names in (dataset.ids, [f"test{i}.mp4" for i in range(3)]):
+        model = matched(scores("m", dict(zip(names, (1.0, 2.0, 3.0), strict=True))), labels)
+        assert list(model.table.index) == dataset.ids
+
+
+def test_the_labels_of_one_part(make_dataset) -> None:
+    dataset = make_dataset({"test": 3, "val": 2})
+    assert len(dataset_labels(dataset).table) == 5
+    assert len(dataset_labels(dataset, "parts", "val").table) == 2
+
+
+def test_columns_are_chosen_by_what_the_file_has(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("video,blur,noise,other\na,1,2,3\n")
+    assert list(read_scores(str(path)).table) == ["noise", "blur"]
+    path.write_text("video,anything\na,1\n")
+    assert list(read_scores(str(path)).table) == ["overall"]
+    assert read_model(str(path)).name == "m"
+
+
+@pytest.mark.parametrize(
+    ("content", "asked", "message"),
+    [
+        ("video,a,b\nx,1,2\n", "", r"which column\? write .*m\.csv:COLUMN with one of a, b"),
+        ("video,a\nx,1\n", ":c", "no column 'c'; the columns are a"),
+        ("video,a\nx,1\nx,2\n", "", "'x' is in the file twice"),
+        ("video,a\nx,1\ny,good\n", "", "row 3: a is 'good', not a finite number"),
+        ("video,a\nx,inf\n", "", "not a finite number"),
+    ],
+)
+def test_a_wrong_file_is_a_one_line_error(
+    tmp_path: Path, content: str, asked: str, message: str
+) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(content)
+    with pytest.raises(DatasetError, match=message) as error:
+        read_scores(f"{path}{asked}")
+    assert "\n" not in str(error.value)
+
+
+def test_two_models_of_one_name_are_refused(file: Path) -> None:
+    model = read_model(f"{file}:good")
+    with pytest.raises(FineVQError, match="two models are called scores"):
+        compare([model, model], read_scores(f"{file}:mos"))
+
+
+def test_a_model_of_other_videos_is_refused() -> None:
+    with pytest.raises(DatasetError, match=r"none of its 1 videos has a label.*'x\.mp4'"):
+        compare([scores("m", {"x.mp4": 1.0})], scores("labels", {"a.mp4": 1.0}))
+
+
+def test_stored_predictions_are_a_model(tmp_path: Path, file: Path) -> None:
+    empty = {"options": [], "probabilities": []}
+    rows = [
+        {"video": f"made/{v}", "task": "score", "item": d, "prediction": float(i), **empty}
+        for i, v in enumerate(VIDEOS)
+        for d in DIMENSIONS
+    ]
+    write_predictions(tmp_path / "predictions.parquet", table_of(rows), {})
+    model = read_model(f"mine={tmp_path}")
+    assert set(model.table) == set(DIMENSIONS)
+    assert compare([model], read_scores(f"{file}:mos"))["mine"]["overall"]["n"] == 40
+
+
+def test_a_folder_without_predictions_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(FineVQError, match="run `finevq evaluate`"):
+        read_model(str(tmp_path))
+
+
+# Tables.
+
+
+def test_published_figures_are_those_of_the_paper() -> None:
+    table = published("FineVD").set_index(["method", "item", "metric"])["value"]
+    assert table[("FineVQ", "overall", "srcc")] == 0.8834
+    assert table[("NIQE", "color", "plcc")] == 0.2368
+    assert table[("FineVQ", "which exists", "accuracy")] == 0.9193
+    lsvq = published("lsvq-1080p").set_index(["method", "metric"])["value"]
+    assert lsvq[("FineVQ", "plcc")] == 0.857
+
+
+def test_a_dataset_without_published_figures_is_an_error() -> None:
+    with pytest.raises(FineVQError, match="some on FineVD, KoNViD-1k"):
+        published("demo")
+
+
+def test_published_rows_are_marked_and_never_measured(file: Path) -> None:
+    results = compare([read_model(f"A={file}:good")], read_scores(f"{file}:mos"))
+    table = tidy(results, published("LIVE-VQC"))
+    measured = table[table["source"] == "measured"]
+    assert set(measured["model"]) == {"A"}
+    others = table[table["source"] != "measured"]
+    assert set(others["source"]) == {"FineVQ paper, Table 3"}
+    assert others[["low", "high", "n"]].isna().all(axis=None)
+    for line in as_text(results, published("LIVE-VQC")).splitlines():
+        assert ("KSVQE" in line) == ("KSVQE" in line and "published: FineVQ paper" in line)
+
+
+def test_text_and_latex_hold_the_figures(file: Path) -> None:
+    models = [read_model(f"{name}={file}:{name}") for name in ("good", "poor")]
+    results = compare(models, read_scores(f"{file}:mos"))
+    found = results["good"]["overall"]
+    text, latex = as_text(results), as_latex(results, published("LIVE-VQC"))
+    assert "40 of 40 labelled videos" in text
+    for metric in METRICS:
+        assert f"{found[metric]:.4f}" in text
+    assert rf"\textbf{{{found['srcc']:.4f}}}" in latex
+    assert r"\multicolumn{4}{l}{published, not measured here: FineVQ paper, Table 3} \\" in latex
+    assert all(line.count("&") == 3 for line in latex.splitlines() if line.startswith("KSVQE"))
+
+
+def test_the_command_prints_json_and_writes_files(
+    capsys, monkeypatch, tmp_path: Path, file: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["compare", f"A={file}:good", f"--labels={file}:mos", "--json", "--csv=o.csv"]
+    assert cli.main([*arguments, "--latex=o.tex"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["A"].keys() == {"overall"}
+    wanted = {"srcc", "krcc", "plcc", "plcc_fitted", "n", "ci"}
+    assert wanted <= found["A"]["overall"].keys()
+    assert len(pd.read_csv("o.csv")) == len(METRICS)
+    assert Path("o.tex").read_text().startswith(r"\begin{tabular}")
