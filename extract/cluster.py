@@ -39,7 +39,7 @@ def connect(settings: ExtractSettings) -> Iterator[Client]:
     Raises:
         ConfigError: No scheduler answers, a package is not installed, or Slurm is not here.
     """
-    logging.getLogger("distributed").setLevel(logging.WARNING)
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(DASK))
         if "://" in settings.cluster.scheduler:
@@ -74,11 +74,15 @@ def start_cluster(settings: ExtractSettings) -> Any:
         return _slurm(settings, workers)
     if settings.cluster.scheduler == "cuda":
         return _cuda(workers)
-    return LocalCluster(n_workers=workers, **WORKER, **QUIET)
+    # Workers warn of every task that they had when the job is stopped.
+    return LocalCluster(n_workers=workers, silence_logs=logging.ERROR, **WORKER, **QUIET)
 
 
 def _cuda(workers: int) -> Any:
-    return _package("cuda", "dask_cuda").LocalCUDACluster(n_workers=workers, **WORKER, **QUIET)
+    package = _package("cuda", "dask_cuda")
+    return package.LocalCUDACluster(
+        n_workers=workers, silence_logs=logging.ERROR, **WORKER, **QUIET
+    )
 
 
 def _slurm(settings: ExtractSettings, workers: int) -> Any:

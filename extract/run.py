@@ -6,7 +6,7 @@ recorded failure, never a failing task.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -75,10 +75,11 @@ def extract(
     store.plan(dataset.ids)
     paths = {video.id: str(video.path.absolute()) for video in dataset}
     todo = _shards_to_do(store, paths, shards, retry_failed=retry_failed)
-    total = sum(len(store.shard_rows(shard)) for shard in todo)
+    total = _videos(store, todo)
+    others = set(_of_dataset(store, paths, store.pending())).difference(todo)
     tally = Tally(
         total=total,
-        present=len(dataset) - total,
+        present=len(dataset) - total - _videos(store, others),
         space=Space(total * store.layout.row_bytes, store.space(range(0)).free),
         processes=settings.decode.processes,
     )
@@ -106,12 +107,16 @@ def _shards_to_do(
             if (among is None or shard in among)
             and not failed.isdisjoint(store.shard_rows(shard).values())
         }
-    # A store may serve several datasets; no shard has videos of two, so others' are left alone.
-    return [
-        shard
-        for shard in sorted(todo)
-        if not paths.keys().isdisjoint(store.shard_rows(shard).values())
-    ]
+    return _of_dataset(store, paths, sorted(todo))
+
+
+def _of_dataset(store: FeatureStore, paths: Mapping[str, str], shards: Iterable[int]) -> list[int]:
+    """Those of a dataset: a store may serve several, but no shard has videos of two."""
+    return [s for s in shards if not paths.keys().isdisjoint(store.shard_rows(s).values())]
+
+
+def _videos(store: FeatureStore, shards: Iterable[int]) -> int:
+    return sum(len(store.shard_rows(shard)) for shard in shards)
 
 
 def extract_shard(shard: int, paths: Paths) -> ShardReport | FineVQError:
@@ -126,7 +131,7 @@ def extract_shard(shard: int, paths: Paths) -> ShardReport | FineVQError:
 
 def run_shards(
     client: Client,
-    shards: Sequence[int],
+    shards: Iterable[int],
     store: FeatureStore,
     paths: Mapping[str, str],
     settings: ExtractSettings,

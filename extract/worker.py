@@ -11,11 +11,12 @@ in order and in bounds:
 """
 
 import multiprocessing
+import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock, Semaphore
 
 import torch
 from distributed import Worker, WorkerPlugin
@@ -86,6 +87,9 @@ class Extractor(WorkerPlugin):
                 "extract.cluster.scheduler: a worker there may not start decoding processes: start "
                 "the workers with DASK_DISTRIBUTED__WORKER__DAEMON=False in their environment"
             )
+        if worker is not None and threading.current_thread() is threading.main_thread():
+            # Ctrl-C reaches the workers of a terminal too; ending them is left to the job.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         threads = self.settings.cluster.threads
         gpu = self._own_gpu(worker)
 
@@ -99,8 +103,8 @@ class Extractor(WorkerPlugin):
         self.pool = DecodePool(self.encoder.sampling, self.settings.decode)
         self.batch = self.encoder.videos_per_batch
         # One batch waits decoded while another is encoded and the processes work on a third.
-        self.room = Semaphore(self.settings.decode.processes + 2 * self.batch)
-        self.submitting = Lock()
+        self.room = threading.Semaphore(self.settings.decode.processes + 2 * self.batch)
+        self.submitting = threading.Lock()
 
     def teardown(self, worker: Worker | None) -> None:
         """End the decoding processes."""

@@ -1,5 +1,6 @@
 """Extraction on real clusters: nothing is lost, done twice or done differently."""
 
+import errno
 import os
 import shutil
 import signal
@@ -14,7 +15,11 @@ from typing import Any
 
 import pytest
 import torch
+from distributed import Client
+from distributed.scheduler import KilledWorker
 
+from finevq.cache import _files
+from finevq.cache.space import DiskFull
 from finevq.cache.store import FeatureStore
 from finevq.cache.verify import verify
 from finevq.config import Config, load_config
@@ -23,10 +28,11 @@ from finevq.errors import ConfigError, IdentityMismatch
 from finevq.extract import cluster, run
 from finevq.extract.decode import decode
 from finevq.extract.encoder import Encoder
-from finevq.extract.run import extract
+from finevq.extract.live import verify_live
+from finevq.extract.run import WorkersLost, extract
 from finevq.extract.settings import ExtractSettings
 from finevq.extract.tally import Tally
-from finevq.extract.worker import Extractor
+from finevq.extract.worker import TASKS, Extractor, ShardReport
 
 SMALL = (
     "dataset.name=made",
@@ -168,7 +174,7 @@ def run_command() -> Iterator[Any]:
             subprocess.Popen(
                 [sys.executable, "-m", "finevq", "extract", *sets],
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 start_new_session=True,
             )
         )
@@ -179,11 +185,19 @@ def run_command() -> Iterator[Any]:
         kill(process)
 
 
+def wait_for_a_commit(process: "subprocess.Popen[bytes]", store: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not list((store / "commits").glob("*.json")):
+        assert process.poll() is None, "ended before it committed anything"
+        assert time.monotonic() < deadline, "no commit within two minutes"
+        time.sleep(0.01)
+
+
 def kill(process: "subprocess.Popen[bytes]") -> None:
     """SIGKILL of the process and all that it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(timeout=60)
+    process.communicate(timeout=60)
 
 
 def test_killed_run_is_completed_to_the_bytes_of_an_undisturbed_one(
@@ -193,14 +207,9 @@ def test_killed_run_is_completed_to_the_bytes_of_an_undisturbed_one(
         shutil.copy("dataset/a.mp4", f"dataset/{name}.mp4")
     list_videos("abcdefghij")
     process = run_command("cache.path=killed", "extract.cluster.workers=1")
-    commits = Path("killed", "commits")
-    deadline = time.monotonic() + 120
-    while not list(commits.glob("*.json")):
-        assert process.poll() is None, "ended before it committed anything"
-        assert time.monotonic() < deadline, "no commit within two minutes"
-        time.sleep(0.01)
+    wait_for_a_commit(process, Path("killed"))
     kill(process)
-    done = len(list(commits.glob("*.json")))
+    done = len(list(Path("killed", "commits").glob("*.json")))
     assert 1 <= done < 10, "killed too late to test anything"
     with in_this_process():
         assert extracted("cache.path=killed").present == done
@@ -262,3 +271,196 @@ def test_videos_of_another_dataset_are_left_alone(folder: Path) -> None:
     store = FeatureStore.open("features")
     assert store.pending() == [0]
     assert store.records().keys() == {f"made/{name}.mp4" for name in "abcde"}
+
+
+def test_failed_videos_are_tried_again_on_request(folder: Path) -> None:
+    with in_this_process():
+        extracted("cache.rows_per_shard=2")
+        shutil.copy("dataset/a.mp4", "dataset/c.mp4")
+        assert extracted("cache.rows_per_shard=2").total == 0
+        before = FeatureStore.open("features").read("made/d.mp4")  # shares the shard of c
+        tally = extracted("cache.rows_per_shard=2", retry_failed=True)
+    assert (tally.total, tally.extracted, tally.failed) == (2, 2, {})
+    store = FeatureStore.open("features")
+    assert store.failures() == {}
+    assert all(
+        (old == new).all() for old, new in zip(before, store.read("made/d.mp4"), strict=True)
+    )
+
+
+def test_failed_videos_outside_the_range_are_left_alone(folder: Path) -> None:
+    with in_this_process():
+        extracted()
+        assert extracted(retry_failed=True, shards=range(2)).total == 0
+        assert extracted(retry_failed=True, shards=range(2, 3)).total == 1
+
+
+def test_disjoint_ranges_make_the_store_of_one_job(folder: Path) -> None:
+    with in_this_process():
+        extracted("cache.path=whole")
+        first = extracted(shards=range(2))
+        assert (first.total, first.present) == (2, 0)
+        assert FeatureStore.open("features").pending() == [2, 3, 4]
+        assert extracted(shards=range(2, 100)).total == 3
+    assert files("features") == files("whole")
+
+
+def test_the_plan_is_told_before_the_work(folder: Path) -> None:
+    told: list[tuple[int, int, bool]] = []
+
+    def tell(tally: Tally) -> None:
+        told.append((tally.videos, tally.space.needed, tally.space.enough))
+
+    with in_this_process():
+        tally = extracted(progress=tell)
+    row = FeatureStore.open("features").layout.row_bytes
+    assert told[0] == (0, 5 * row, True)
+    assert tally.bytes == 4 * row
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """A cluster in this process, two tasks at a time."""
+    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as made:
+        yield made
+
+
+class Planned:
+    """Stands in for a store: one video a shard."""
+
+    def shard_rows(self, shard: int) -> dict[int, str]:
+        return {shard: f"video{shard}"}
+
+
+def report(shard: int) -> ShardReport:
+    return ShardReport(shard, 1, {}, 0, 0, 0.0, 0.0, 0.0)
+
+
+def run_tasks(client: Client, shards: Any, task: Any) -> Iterator[ShardReport]:
+    return run.run_shards(client, shards, Planned(), {}, configured().extract, task)
+
+
+class Log:
+    """What tasks have done, kept in a file, as a task is a copy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "log"
+        self.file.touch()
+
+    def add(self, shard: int) -> None:
+        with self.file.open("a") as file:
+            file.write(f"{shard}\n")
+
+    def read(self) -> list[int]:
+        return list(map(int, self.file.read_text().split()))
+
+
+def test_every_shard_runs_once_with_few_in_flight(client: Client, tmp_path: Path) -> None:
+    started = Log(tmp_path)
+
+    def task(shard: int, paths: Any) -> ShardReport:
+        assert paths == {f"video{shard}": None}
+        started.add(shard)
+        return report(shard)
+
+    asked: list[int] = []
+    shards = (asked.append(shard) or shard for shard in range(60))
+    done = []
+    for each in run_tasks(client, shards, task):
+        done.append(each.shard)
+        assert len(asked) - len(done) <= 2 * (TASKS + 1)  # workers of the default settings
+    assert sorted(done) == sorted(started.read()) == list(range(60))
+
+
+def test_error_that_no_attempt_can_mend_stops_the_job_at_once(
+    client: Client, tmp_path: Path
+) -> None:
+    attempts = Log(tmp_path)
+
+    def task(shard: int, paths: Any) -> Any:
+        attempts.add(shard)
+        return DiskFull("no room") if shard == 1 else report(shard)
+
+    with pytest.raises(DiskFull, match="no room"):
+        list(run_tasks(client, range(50), task))
+    assert attempts.read().count(1) == 1
+    assert len(attempts.read()) < 50
+
+
+def test_other_errors_get_more_attempts(client: Client, tmp_path: Path) -> None:
+    attempts = Log(tmp_path)
+
+    def task(shard: int, paths: Any) -> ShardReport:
+        attempts.add(shard)
+        if len(attempts.read()) < 3:
+            raise ConnectionError("the object store is away")
+        return report(shard)
+
+    assert [each.shard for each in run_tasks(client, range(1), task)] == [0]
+    assert attempts.read() == [0, 0, 0]
+
+
+def test_shard_that_loses_its_workers_is_named_and_no_video_is_blamed() -> None:
+    class Lost:
+        def result(self) -> Any:
+            raise KilledWorker("extract_shard-0", None, 50)
+
+    with pytest.raises(WorkersLost, match="shard 7: its worker was lost 51 times") as caught:
+        run._report(Lost(), 7)
+    assert "\n" not in str(caught.value)
+
+
+def test_full_disk_is_one_line_and_a_later_run_resumes(
+    worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor, dataset = worker
+    paths: dict[str, str | None] = {video.id: str(video.path) for video in dataset}
+
+    def full(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_files, "_replace", full)
+        with pytest.raises(DiskFull, match=r"disk full at .*: make room, or move the store"):
+            extractor.extract_shard(0, paths)
+    assert extractor.store.pending() == [0]
+    assert extractor.extract_shard(0, paths).videos == 5
+    assert extractor.store.pending() == []
+
+
+def test_stop_keeps_what_is_finished(folder: Path, run_command) -> None:
+    for name in "fghij":
+        shutil.copy("dataset/a.mp4", f"dataset/{name}.mp4")
+    list_videos("abcdefghij")
+    process = run_command("extract.cluster.workers=1")
+    wait_for_a_commit(process, Path("features"))
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said.decode().splitlines()[-1].startswith("finevq: stopped; ")
+    assert "Traceback" not in said.decode()
+    store = FeatureStore.open("features")
+    assert 1 <= len(store.committed()) < 10
+    assert list(verify(store)) == []
+
+
+def test_features_can_be_made_again(worker) -> None:
+    extractor, dataset = worker
+    extractor.extract_shard(0, {video.id: str(video.path) for video in dataset})
+    found = list(verify_live(extractor.store, dataset, extractor.settings, 3))
+    assert [each.video for each in found] == ["made/a.mp4", "made/d.mp4", "made/e.mp4"]
+    for each in found:
+        assert each.problem is None
+        assert 0 < max(each.spatial, each.motion) < 1e-3  # half precision rounds
+
+    shutil.copy("dataset/b.mp4", "dataset/a.mp4")
+    Path("dataset", "e.mp4").write_bytes(b"not a video")
+    problems = {
+        e.video: e.problem for e in verify_live(extractor.store, dataset, extractor.settings, 9)
+    }
+    assert problems["made/a.mp4"] == "the file is not the one that was extracted"
+    assert problems["made/e.mp4"] is not None
+    assert problems["made/b.mp4"] is problems["made/d.mp4"] is None
+    other = configured("extract.spatial.frames=2").extract
+    with pytest.raises(IdentityMismatch, match=r"spatial\.frames: 1 in the store, 2 asked"):
+        list(verify_live(extractor.store, dataset, other, 1))
