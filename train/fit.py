@@ -7,6 +7,7 @@ checkpoint.json .. the finished checkpoint: of the epoch with the best validatio
 """
 
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,9 +146,9 @@ def train(
         initialise(model, cached, base.projector)
     frames = vision.frames if vision else None
     samples, validation = (s.with_frames(frames) for s in (cached, rated))
-    trainer = FineVQTrainer(
-        model, settings, samples, validation if len(validation) else None, progress
-    )
+    # A score head that does not train says nothing about which epoch is best.
+    chooses = len(validation) > 0 and settings.score_weight > 0
+    trainer = FineVQTrainer(model, settings, samples, validation if chooses else None, progress)
     main = PartialState().is_main_process
     if main:
         claim(settings.out, run)
@@ -246,7 +247,10 @@ def checkpoint_gradients(model: FineVQ) -> None:
     """Let both transformers hold one activation a layer and compute the others again."""
     vision: Any = model.vision
     for module in [model.language_model, *([] if vision is None else [vision.vit])]:
-        module.gradient_checkpointing_enable({"use_reentrant": False})
+        with warnings.catch_warnings():
+            # transformers 5.23 has another name for it, which 5.0 does not know.
+            warnings.simplefilter("ignore", FutureWarning)
+            module.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def initialise(model: FineVQ, samples: Samples, published: Mapping[str, Tensor] | None) -> None:
