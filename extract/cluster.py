@@ -1,6 +1,7 @@
 """The Dask cluster that a job runs on: started here, on GPUs, by Slurm, or joined."""
 
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -87,26 +88,25 @@ def _cuda(workers: int) -> Any:
 
 def _slurm(settings: ExtractSettings, workers: int) -> Any:
     package, slurm = _package("slurm", "dask_jobqueue"), settings.cluster.slurm
-    try:
-        return package.SLURMCluster(
-            n_workers=workers,
-            cores=TASKS,  # Dask's word for the tasks of a worker
-            processes=1,
-            job_cpu=settings.cluster.threads + settings.decode.processes,
-            memory=slurm.memory,
-            worker_extra_args=["--memory-limit", "0"],
-            queue=slurm.queue or None,
-            account=slurm.account or None,
-            walltime=slurm.walltime,
-            job_extra_directives=list(slurm.directives),
-            job_script_prologue=["export DASK_DISTRIBUTED__WORKER__DAEMON=False", *slurm.prologue],
-            scheduler_options={"dashboard": False, "dashboard_address": ":0"},
-        )
-    except FileNotFoundError as error:
+    if shutil.which("sbatch") is None:
         raise ConfigError(
-            f'extract.cluster.scheduler = "slurm": {error.filename} is not on this machine; start '
-            "the job where Slurm's commands are"
-        ) from error
+            'extract.cluster.scheduler = "slurm": there is no sbatch on this machine; start the '
+            "job where Slurm's commands are"
+        )
+    return package.SLURMCluster(
+        n_workers=workers,
+        cores=TASKS,  # Dask's word for the tasks of a worker
+        processes=1,
+        job_cpu=settings.cluster.threads + settings.decode.processes,
+        memory=slurm.memory,
+        worker_extra_args=["--memory-limit", "0"],
+        queue=slurm.queue or None,
+        account=slurm.account or None,
+        walltime=slurm.walltime,
+        job_extra_directives=slurm.directives,
+        job_script_prologue=["export DASK_DISTRIBUTED__WORKER__DAEMON=False", *slurm.prologue],
+        scheduler_options={"dashboard": False, "dashboard_address": ":0"},
+    )
 
 
 def _package(scheduler: str, module: str) -> Any:

@@ -5,6 +5,7 @@ a committed shard or none, and the next run does what is left. A video that cann
 recorded failure, never a failing task.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -31,6 +32,8 @@ Paths = Mapping[str, str | None]
 """Video id to file, for the planned videos of a shard; None for one that left the manifest."""
 
 PLUGIN = "finevq-extractor"
+
+log = logging.getLogger(__name__)
 
 WORKERS_COUNTED_S = 5.0
 """How often a job looks how many workers there are."""
@@ -87,7 +90,10 @@ def extract(
     if todo:
         with connect(settings) as client:
             client.register_plugin(Extractor(store, settings), name=PLUGIN)
-            tally.start(len(client.nthreads()))
+            workers = len(client.nthreads())
+            if not workers:
+                log.info("waiting for workers to join %s", settings.cluster.scheduler)
+            tally.start(workers)
             for report in run_shards(client, todo, store, paths, settings):
                 tally.add(report)
                 progress(tally)
