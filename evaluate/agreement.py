@@ -6,6 +6,7 @@ fitted once, to all videos; resamples draw videos under this curve.
 """
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -118,11 +119,13 @@ class Agreement:
             resampled: (resamples, 6), of `statistic`.
 
         Returns:
-            Each metric, each metric's interval as `NAME_ci`, "n", and "reason" if any is None.
+            Each metric, each metric's interval as `NAME_ci`, "curve" (the fields of `Logistic`),
+            "n", and "reason" if any is None.
         """
         found, reasons = with_intervals(self.values, resampled), list(self.reasons)
         if any(found[m] is not None and found[f"{m}_ci"] is None for m in METRICS):
             reasons.append(NO_INTERVAL)
+        found["curve"] = None if self.curve is None else list(astuple(self.curve))
         return found | {"n": self.n} | ({"reason": "; ".join(reasons)} if reasons else {})
 
 

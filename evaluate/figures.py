@@ -16,17 +16,25 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
+from .logistic import Logistic
+
 Array = npt.NDArray[np.float64]
 
 BINS = 20
 """Bars of a distribution over the MOS range."""
 
 _INK, _RULE, _PREDICTED, _LABEL = "#010101", "#020202", "#030303", "#040404"
+_LIGHT = {"--ink": "#1d2126", "--rule": "#dfe3e7", "--predicted": "#2b6cb0", "--label": "#8b95a1"}
 _VARIABLES = {_INK: "--ink", _RULE: "--rule", _PREDICTED: "--predicted", _LABEL: "--label"}
 
 
 def scatter(
-    name: str, title: str, predicted: Array, label: Array, span: tuple[float, float]
+    name: str,
+    title: str,
+    predicted: Array,
+    label: Array,
+    span: tuple[float, float],
+    curve: Logistic | None = None,
 ) -> str:
     """Draw predictions (vertical) against MOS (horizontal) over the line of equality.
 
@@ -36,6 +44,7 @@ def scatter(
         predicted: shape (videos,), on the MOS scale; outside the range it is drawn on the border.
         label: shape (videos,).
         span: the MOS range, of both axes.
+        curve: fitted to the predictions, drawn over their range.
 
     Returns:
         An `<svg>` element, 240 units wide and 228 high.
@@ -56,6 +65,10 @@ def scatter(
         alpha=0.6,
         clip_on=False,
     )
+    if curve is not None:
+        low, high = np.clip([predicted.min(), predicted.max()], *span)
+        x = np.linspace(float(low), float(high), 50)
+        axes.plot(curve(x), x, color=_INK, linewidth=1.2)
     return _svg(figure, name, title)
 
 
@@ -83,6 +96,14 @@ def distribution(
         axes.stairs(_shares(predicted, edges), edges, color=_PREDICTED, linewidth=1.5)
     axes.set_ylim(bottom=0)
     return _svg(figure, name, title)
+
+
+def standalone(svg: str) -> str:
+    """A drawing as a file of its own, in the colours of the light theme."""
+    for variable, colour in _LIGHT.items():
+        svg = svg.replace(f"var({variable})", colour)
+    namespaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return svg.replace("<svg ", f"<svg {namespaces} ", 1) + "\n"
 
 
 def _panel(

@@ -1,7 +1,8 @@
 """The report of an evaluation: one HTML file that needs nothing beside itself.
 
-It holds the metrics, the figures and the largest misses, in a light and a dark theme, without
-scripts and without a single address. The same input gives the same bytes.
+It holds the metrics, the figures and the largest misses with a picture of each, in a light and a
+dark theme, without scripts and without a single address. The same input gives the same bytes. The
+figures lie beside it as files, too.
 """
 
 from collections.abc import Hashable, Mapping
@@ -13,10 +14,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from ..dataset.questions import LEVELS
 from ..dataset.videos import DIMENSIONS
 from . import figures
 from .agreement import Array
+from .logistic import Logistic
 from .metrics import paired_scores
+from .thumbnails import thumbnails
 
 MISSES = 10
 """Rows in a table of largest misses."""
@@ -32,8 +36,10 @@ def write_report(
     title: str,
     mos_range: tuple[float, float],
     facts: Mapping[str, str],
+    categories: Mapping[str, str] | None = None,
+    files: Mapping[str, Path] | None = None,
 ) -> None:
-    """Write the report of one evaluation.
+    """Write the report of one evaluation, and its figures into the folder `figures` beside it.
 
     Args:
         path: the HTML file to write, in a folder that exists.
@@ -42,22 +48,43 @@ def write_report(
         title: the heading.
         mos_range: lowest and highest MOS, the axes of the figures.
         facts: what was measured, by name: the checkpoint, the store's identity, the split.
+        categories: by video id, for those that have one.
+        files: where videos lie, by id, for the pictures of the largest misses.
     """
     predicted, label = paired_scores(predictions)
     x, y = predicted.to_numpy(), label.to_numpy()
     page = _environment(mos_range).get_template(_TEMPLATE.name)
+    panels = [
+        _panel(name, x[:, i], y[:, i], mos_range, metrics["dimensions"][name]["curve"])
+        for i, name in enumerate(DIMENSIONS)
+    ]
+    _write_figures(path.parent / "figures", panels)
+    misses = {
+        "Overall": _misses(predicted[["overall"]], label[["overall"]]),
+        "Any dimension": _misses(predicted, label),
+    }
     html = page.render(
         title=title,
         facts=facts,
         metrics=metrics,
-        panels=[_panel(name, x[:, i], y[:, i], mos_range) for i, name in enumerate(DIMENSIONS)],
+        leakage={"videos": [], "reason": ""} | dict(metrics.get("leakage", {})),
+        panels=panels,
         outside=_outside(x, mos_range),
-        misses={
-            "Overall": _misses(predicted[["overall"]], label[["overall"]]),
-            "Any dimension": _misses(predicted, label),
-        },
+        residuals=_residuals(predicted, label, categories or {}),
+        confusion=_confusion(predictions),
+        levels=LEVELS,
+        misses=misses,
+        pictures=_pictures(misses, files or {}),
     )
     path.write_text(html + "\n", encoding="utf-8", newline="\n")
+
+
+def _write_figures(folder: Path, panels: list[dict[str, str]]) -> None:
+    folder.mkdir(exist_ok=True)
+    for panel in panels:
+        for kind in ("scatter", "distribution"):
+            file = folder / f"{kind}-{panel['name']}.svg"
+            file.write_text(figures.standalone(str(panel[kind])), "utf-8", newline="\n")
 
 
 def _environment(mos_range: tuple[float, float]) -> jinja2.Environment:
@@ -86,13 +113,22 @@ def _number(value: float, form: str) -> str:
 
 
 def _panel(
-    name: str, predicted: Array, label: Array, mos_range: tuple[float, float]
+    name: str,
+    predicted: Array,
+    label: Array,
+    mos_range: tuple[float, float],
+    curve: list[float] | None,
 ) -> dict[str, str]:
     """The two figures of one dimension."""
     scores, has_label = predicted[~np.isnan(predicted)], ~np.isnan(label)
     x, y = predicted[has_label], label[has_label]
     scatter = figures.scatter(
-        f"scatter-{name}", f"{name}: prediction against MOS of {len(y)} videos", x, y, mos_range
+        f"scatter-{name}",
+        f"{name}: prediction against MOS of {len(y)} videos",
+        x,
+        y,
+        mos_range,
+        None if curve is None else Logistic(*curve),
     )
     distribution = figures.distribution(
         f"distribution-{name}",
@@ -116,3 +152,40 @@ def _misses(predicted: pd.DataFrame, label: pd.DataFrame) -> list[dict[Hashable,
     largest = pairs["miss"].abs().sort_values(ascending=False, kind="stable").index[:MISSES]
     rows = pairs.loc[largest].rename_axis(["video", "dimension"]).reset_index()
     return rows.to_dict("records")
+
+
+def _residuals(
+    predicted: pd.DataFrame, label: pd.DataFrame, categories: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Where the middle half of prediction minus MOS lies in each category, in the overall score."""
+    residual = (predicted["overall"] - label["overall"]).dropna()
+    names = pd.Series(residual.index.map(categories), index=residual.index).replace("", None)
+    rows = []
+    for name, found in residual.groupby(names):
+        low, middle, high = np.percentile(found, [25, 50, 75])
+        rows.append({"name": name, "n": len(found), "low": low, "middle": middle, "high": high})
+    return rows
+
+
+def _confusion(predictions: pd.DataFrame) -> dict[str, Array]:
+    """How often each level word is given for each right one, rows the right ones, as shares."""
+    scores = predictions[(predictions["task"] == "score") & predictions["label"].notna()]
+    found = {}
+    for title, rows in (
+        ("Overall", scores[scores["item"] == "overall"]),
+        ("All dimensions", scores),
+    ):
+        table = pd.crosstab(rows["label_text"], rows["prediction_text"])
+        counts = table.reindex(index=list(LEVELS), columns=list(LEVELS), fill_value=0).to_numpy()
+        if counts.sum():
+            found[title] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return found
+
+
+def _pictures(
+    misses: Mapping[str, list[dict[Hashable, Any]]], files: Mapping[str, Path]
+) -> dict[str, str]:
+    """One frame of each missed video, as a data URL."""
+    videos = dict.fromkeys(row["video"] for rows in misses.values() for row in rows)
+    taken = {video: thumbnails(files[video], 1) for video in videos if video in files}
+    return {video: urls[0] for video, urls in taken.items() if urls}

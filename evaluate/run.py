@@ -107,6 +107,7 @@ def evaluate(
     everything = _with_labels(predictions, dataset, questions, info.profile)
 
     measured = everything.merge(wanted[KEY], on=KEY)
+    categories = {video.id: video.category for video in videos if video.category}
     metrics = {"dataset": dataset.settings.name} | measure(
         measured,
         split=split,
@@ -114,7 +115,7 @@ def evaluate(
         labelled=[video.id for video in videos if video.labels],
         failed=failed,
         mos_range=dataset.settings.mos_range,
-        categories={video.id: video.category for video in videos if video.category},
+        categories=categories,
     )
     metrics["leakage"] = leakage
     results = results or settings.out
@@ -132,6 +133,8 @@ def evaluate(
             "Features": f"{store.url} ({made_by['features'][:12]})",
             "Videos": f"{len(videos)} in the part, {len(usable)} with features",
         },
+        categories=categories,
+        files={video.id: video.path for video in videos},
     )
     return metrics
 

@@ -2,13 +2,16 @@
 
 import re
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
 
 from finevq.dataset.videos import DIMENSIONS
 from finevq.evaluate import figures
+from finevq.evaluate.logistic import Logistic
 from finevq.evaluate.metrics import COLUMNS, measure
 from finevq.evaluate.report import MISSES, write_report
 
@@ -31,7 +34,17 @@ def predictions(n=12, videos=None):
 
 @pytest.fixture
 def report(tmp_path):
-    def write(table, *, failed=None, labelled=(), title="FineVQ on demo", facts=None):
+    def write(
+        table,
+        *,
+        failed=None,
+        labelled=(),
+        title="FineVQ on demo",
+        facts=None,
+        categories=None,
+        files=None,
+        leakage=None,
+    ):
         metrics = measure(
             table,
             split="scenes",
@@ -39,12 +52,34 @@ def report(tmp_path):
             labelled=[*sorted(set(table["video"])), *labelled],
             failed=failed or {},
             mos_range=(0.0, 100.0),
+            categories=categories,
         )
+        if leakage:
+            metrics["leakage"] = leakage
         path = tmp_path / "report.html"
-        write_report(path, metrics, table, title=title, mos_range=(0.0, 100.0), facts=facts or {})
+        write_report(
+            path,
+            metrics,
+            table,
+            title=title,
+            mos_range=(0.0, 100.0),
+            facts=facts or {},
+            categories=categories,
+            files=files,
+        )
         return path.read_text("utf-8")
 
     return write
+
+
+def write_video(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height = 64, 48
+        for _ in range(4):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 class _Outline(HTMLParser):
@@ -60,7 +95,7 @@ class _Outline(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.ids += [value for name, value in attrs if name == "id"]
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "br", "img"):
             self._open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -81,7 +116,7 @@ def rows_of(html):
     """The texts of each table row's cells."""
     return [
         [
-            re.sub(r"<[^>]*>", "", cell).strip()
+            " ".join(re.sub(r"<[^>]*>", " ", cell).split()).replace("— 1", "—1")
             for cell in re.findall(r"<t[hd]\b.*?</t[hd]>", row, re.DOTALL)
         ]
         for row in re.findall(r"<tr.*?</tr>", html, re.DOTALL)
@@ -90,7 +125,10 @@ def rows_of(html):
 
 def test_it_has_all_sections(report):
     found = re.findall(r'<section id="(.*?)">', report(predictions()))
-    assert found == ["coverage", "dimensions", "scatter", "distribution", "questions", "misses"]
+    assert found == [
+        *("coverage", "dimensions", "scatter", "distribution", "residuals", "levels"),
+        *("questions", "misses"),
+    ]
 
 
 def test_it_is_well_formed_and_its_ids_are_unique(report):
@@ -104,7 +142,7 @@ def test_it_draws_two_figures_a_dimension(report):
 
 def test_it_refers_to_nothing_outside_itself(report):
     html = report(predictions())
-    assert not re.search(r"https?://|//cdn|\bsrc=|@import|<link|<script", html)
+    assert not re.search(r"https?://|//cdn|\bsrc=(?!\"data:)|@import|<link|<script", html)
     assert set(re.findall(r'href="(.)', html)) == {"#"}
 
 
@@ -163,17 +201,21 @@ def test_the_headline_table_holds_the_metrics(report):
         "blur",
         "",
         f"{blur['srcc']:.3f} {low:.3f} to {high:.3f}",
-        f"{blur['krcc']:.3f}",
-        f"{blur['plcc']:.3f}",
-        f"{blur['rmse']:.1f}",
-        "0.0 %",
+        *(f"{blur[m]:.3f} {ci(blur, m, '.3f')}" for m in ("krcc", "plcc", "plcc_fitted")),
+        *(f"{blur[m]:.1f} {ci(blur, m, '.1f')}" for m in ("rmse", "rmse_fitted")),
+        "0.0 % 0.0 % to 0.0 %",
         "12",
     ]
 
 
+def ci(row, metric, form):
+    low, high = row[f"{metric}_ci"]
+    return f"{low:{form}} to {high:{form}}"
+
+
 def test_an_undefined_metric_is_a_dash_with_its_reason_below(report):
     found = section(report(predictions()), "dimensions")
-    assert rows_of(found)[5] == ["temporal", "", "—1", "—1", "—1", "—1", "—1", "0"]
+    assert rows_of(found)[5] == ["temporal", "", *["—1"] * 7, "0"]
     assert "<li>0 labelled predictions, at least 3 are needed</li>" in found
 
 
@@ -195,7 +237,8 @@ def test_full_coverage_says_so(report):
 
 def test_accuracy_stands_beside_the_majority_baseline(report):
     assert rows_of(section(report(predictions()), "questions"))[1] == [
-        "yes-no blur", "100.0 %", "100.0 %", "+0.0", "100.0 %", "12",
+        "yes-no blur", "100.0 % 100.0 % to 100.0 %", "100.0 %", "+0.0",
+        "100.0 % 100.0 % to 100.0 %", "12",
     ]  # fmt: skip
 
 
@@ -226,6 +269,57 @@ def test_predictions_outside_the_range_are_counted(report):
     table.loc[0, "prediction"] = 101.0
     found = section(report(table), "scatter")
     assert "1 prediction outside the MOS range is drawn on the border" in found
+
+
+def test_residuals_are_shown_by_category(report):
+    of = {f"clips/{i:02}.mp4": "sport" if i < 7 else "a<b" for i in range(12)}
+    rows = rows_of(section(report(predictions(), categories=of), "residuals"))
+    assert [(row[0], row[-1]) for row in rows[1:]] == [("a&lt;b", "5"), ("sport", "7")]
+
+
+def test_without_categories_it_says_so(report):
+    assert "No labelled video has a category." in section(report(predictions()), "residuals")
+
+
+def test_confusion_counts_words_by_the_right_one(report):
+    table = predictions()  # every label is fair, every word good
+    overall = section(report(table), "levels").partition("All dimensions")[0]
+    rows = {row[0]: row[1:] for row in rows_of(overall)[1:]}
+    assert rows["fair"] == ["0", "0", "0", "100", "0"]
+    assert rows["good"] == ["0"] * 5
+
+
+def test_the_largest_misses_have_pictures(report, tmp_path):
+    write_video(tmp_path / "a.mp4")
+    files = {"clips/a.mp4": tmp_path / "a.mp4", "clips/b.mp4": tmp_path / "gone.mp4"}
+    found = section(report(predictions(videos=list(files)), files=files), "misses")
+    assert 'src="data:image/jpeg;base64,' in found
+    assert 'alt="a frame of clips/a.mp4"' in found
+    assert "a frame of clips/b.mp4" not in found
+
+
+def test_videos_seen_in_training_are_told(report):
+    html = report(predictions(), leakage={"checked": True, "videos": ["a", "b"]})
+    assert "2 of these videos were in the checkpoint's training" in section(html, "coverage")
+
+
+def test_the_figures_are_files_of_their_own(report, tmp_path):
+    report(predictions())
+    names = {f"{kind}-{d}.svg" for kind in ("scatter", "distribution") for d in DIMENSIONS}
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == names
+    for name in names:
+        text = (tmp_path / "figures" / name).read_text()
+        assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+        assert "var(" not in text
+
+
+def test_the_fitted_curve_is_drawn(report):
+    x = np.linspace(10, 90, 20)
+    without, with_curve = (
+        figures.scatter("s", "t", x, x, (0.0, 100.0), curve)
+        for curve in (None, Logistic(90.0, 10.0, 50.0, 20.0))
+    )
+    assert with_curve.count("<path") == without.count("<path") + 1
 
 
 def dots(svg):

@@ -74,7 +74,7 @@ def test_results_are_written_and_the_same_a_second_time_without_a_model(
     assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
     names = ("predictions.parquet", "metrics.json", "report.html")
     before = {name: (settings.out / name).read_bytes() for name in names}
-    assert {file.name for file in settings.out.iterdir()} == set(names)
+    assert {file.name for file in settings.out.iterdir()} == {*names, "figures"}
     assert list(predictions(settings)) == KEY + PREDICTED
     no_model()
     assert evaluate(dataset, store, checkpoints[0], settings, progress=refuse) == metrics
