@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -127,7 +128,8 @@ def run_train(config: "Config") -> None:
             from ..train.fit import train
 
             train(dataset, store, config.train, config.extract.model_dump(), done)
-    print(f"checkpoint in {config.train.out}")
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started
+        print(f"checkpoint in {config.train.out}")
 
 
 def _measured(config: "Config") -> dict[str, float | None]:

@@ -196,6 +196,8 @@ class _Reporter(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        if not state.is_world_process_zero:
+            return
         srcc = "" if self.srcc is None else f", SRCC {self.srcc:.3f}"
         line = f"loss {self.meter.loss:.3f}{srcc}, {self.meter.line()}"
         self.progress(state.global_step, state.max_steps, line)
@@ -254,6 +256,7 @@ def arguments(settings: TrainSettings, *, validate: bool) -> TrainingArguments:
         metric_for_best_model="srcc" if validate else None,
         greater_is_better=True if validate else None,
         restore_callback_states_from_checkpoint=True,  # the epochs that patience has counted
+        ddp_find_unused_parameters=False,  # every weight that trains is used in every step
         label_names=["targets"],
         logging_strategy="epoch",
         remove_unused_columns=False,

@@ -1,7 +1,12 @@
 """Training: what changes, what does not, and what a stopped or repeated run does."""
 
 import json
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +17,21 @@ from safetensors.torch import load_file, save_file
 from transformers import EvalPrediction
 
 from finevq.dataset.videos import DIMENSIONS, Dataset
-from finevq.errors import CheckpointError, DatasetError, StoreError
+from finevq.errors import CheckpointError, ConfigError, DatasetError, IdentityMismatch, StoreError
 from finevq.train import fit, trainer
 from finevq.train.base import load_base
-from finevq.train.checkpoint import build_model, digest, load_checkpoint, read_info
+from finevq.train.checkpoint import (
+    build_model,
+    digest,
+    load_checkpoint,
+    read_info,
+    write_info,
+)
 from finevq.train.fit import initialise, train
+from finevq.train.model import FineVQ
 from finevq.train.reading import Samples
-from finevq.train.trainer import FineVQTrainer, validation_srcc
+from finevq.train.settings import LoraSettings
+from finevq.train.trainer import FineVQTrainer, NonFiniteLoss, validation_srcc
 
 from ._published import write_internvl2
 from .conftest import MakeSettings
@@ -53,7 +66,8 @@ def store(dataset, make_store):
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    files = ("adapter/adapter_model", "projectors", "score_head")
+    files = ["adapter/adapter_model", "projectors", "score_head"]
+    files = files if (out / "adapter").exists() else files[1:]
     return {f"{f}/{n}": t for f in files for n, t in load_file(out / f"{f}.safetensors").items()}
 
 
@@ -264,6 +278,246 @@ def test_run_json_says_what_the_run_was_given(dataset, store, make_settings: Mak
     assert run["features"] == store.layout.identity.digest
     assert run["settings"]["lora"] == {"rank": 4, "alpha": 8, "dropout": 0.05}
     assert run["settings"].keys().isdisjoint({"out", "device", "readers", "trackers"})
+
+
+def test_killed_run_goes_on_to_the_weights_of_an_undisturbed_one(
+    dataset, store, make_settings: MakeSettings, tmp_path
+) -> None:
+    """SIGKILL in the middle of the second epoch leaves nothing to clean up."""
+    whole = make_settings(out=tmp_path / "whole", epochs=3.0)
+    train(dataset, store, whole, {})
+    killed = make_settings(out=tmp_path / "killed", epochs=3.0)
+    code = f"""
+import os, signal
+from pathlib import Path
+from finevq.cache.store import FeatureStore
+from finevq.dataset.settings import DatasetSettings
+from finevq.dataset.videos import load_dataset
+from finevq.train.fit import train
+from finevq.train.settings import TrainSettings
+def kill(done, total, line):
+    if done == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+dataset = load_dataset(DatasetSettings.model_validate_json({dataset.settings.model_dump_json()!r}))
+settings = TrainSettings.model_validate_json({killed.model_dump_json()!r})
+train(dataset, FeatureStore.open({store.url!r}), settings, {{}}, kill)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    steps = []
+    train(dataset, store, killed, {}, lambda done, total, line: steps.append(done))
+    assert steps == [3, 4, 5, 6]
+    assert_same_weights(killed.out, whole.out)
+
+
+def assert_close_weights(a: Path, b: Path) -> None:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+NO_DROPOUT = LoraSettings(rank=4, alpha=8, dropout=0.0)
+
+
+def test_step_of_several_passes_is_that_of_one_large_batch(
+    dataset, store, make_settings: MakeSettings, tmp_path
+) -> None:
+    whole = make_settings(out=tmp_path / "whole", lora=NO_DROPOUT)
+    parts = make_settings(out=tmp_path / "parts", lora=NO_DROPOUT, videos_per_batch=1, accumulate=3)
+    for settings in (whole, parts):
+        train(dataset, store, settings, {})
+    assert_close_weights(parts.out, whole.out)
+
+
+def test_two_processes_are_as_one_with_twice_the_batch(
+    make_dataset, make_store, make_settings: MakeSettings, tmp_path
+) -> None:
+    # Videos have different numbers of questions: a mean of the processes' means would differ.
+    dataset = make_dataset({"train": 4, "val": 3})
+    store = make_store(dataset.ids)
+    one = make_settings(out=tmp_path / "one", lora=NO_DROPOUT, videos_per_batch=2)
+    info = train(dataset, store, one, {})
+    changed = {"out": str(tmp_path / "two"), "videos_per_batch": 1, "trackers": []}
+    config = json.loads(one.model_dump_json()) | changed
+    overrides = [
+        "dataset.name=made",
+        f"dataset.folder={dataset.settings.folder}",
+        "dataset.split=parts",
+        "extract.spatial.frames=2",
+        f"cache.path={store.url}",
+    ]
+    for name in ("lora", "vision_lora"):
+        overrides += [f"train.{name}.{k}={v}" for k, v in config.pop(name).items()]
+    overrides += [f"train.{key}={json.dumps(value)}" for key, value in config.items()]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "finevq", "train"]
+    for override in overrides:
+        command += ["--set", override]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == f"checkpoint in {tmp_path / 'two'}\n"
+    assert_close_weights(tmp_path / "two", one.out)
+    assert read_info(tmp_path / "two").base_hash == info.base_hash
+
+
+def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(
+    dataset, store, make_settings: MakeSettings, monkeypatch
+) -> None:
+    forward = FineVQ.forward
+    passes = []
+
+    def failing(self, *args, **kwargs):
+        output = forward(self, *args, **kwargs)
+        if output.loss is not None and self.training:
+            passes.append(1)
+            if len(passes) == 3:
+                output.loss = output.loss * float("nan")
+        return output
+
+    monkeypatch.setattr(FineVQ, "forward", failing)
+    settings = make_settings(epochs=3.0)
+    with pytest.raises(NonFiniteLoss) as caught:
+        train(dataset, store, settings, {})
+    message = str(caught.value)
+    named = re.fullmatch(
+        r"the loss became nan in step 3, with the videos ((?:made/train\d\.mp4(?:, )?){3}); the "
+        r"checkpoint of the last whole epoch is (\S+)\. Lower train\.learning_rate, .*",
+        message,
+    )
+    assert named, message
+    assert not (settings.out / "checkpoint.json").exists()
+    model, _, info = load_checkpoint(Path(named[2]))
+    assert info.run["data"]
+    assert all(weight.isfinite().all() for weight in model.parameters())
+
+
+def test_run_ends_when_validation_gets_no_better(
+    dataset, store, make_settings: MakeSettings, monkeypatch
+) -> None:
+    ranks = iter([0.2, 0.9, 0.5, 0.8, 1.0])
+    monkeypatch.setattr(trainer, "validation_srcc", lambda prediction: {"srcc": next(ranks)})
+    steps = []
+    settings = make_settings(epochs=5.0, videos_per_batch=5, patience=2)
+    train(dataset, store, settings, {}, lambda done, total, line: steps.append(done))
+    assert steps == [1, 2, 3, 4]
+    assert digest(settings.out) == digest(settings.out / "trainer" / "checkpoint-2")
+
+
+def test_reading_processes_change_nothing(
+    dataset, store, make_settings: MakeSettings, tmp_path
+) -> None:
+    one = make_settings(out=tmp_path / "one", epochs=1.0)
+    other = make_settings(out=tmp_path / "other", epochs=1.0, readers=1)
+    for settings in (one, other):
+        train(dataset, store, settings, {})
+    assert_same_weights(one.out, other.out)
+
+
+def test_tensorboard_has_the_curves(dataset, store, make_settings: MakeSettings) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = make_settings(trackers=("tensorboard",))
+    train(dataset, store, settings, {})
+    (folder,) = {file.parent for file in settings.out.rglob("events.out.tfevents.*")}
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    curves = set(events.Tags()["scalars"])
+    assert {"train/loss", "eval/srcc", "train/questions_per_s", "train/waiting"} <= curves
+    assert [event.step for event in events.Scalars("eval/srcc")] == [2, 4]
+
+
+def test_unknown_tracker_is_refused(dataset, store, make_settings: MakeSettings) -> None:
+    with pytest.raises(ConfigError, match=r"^train\.trackers: 'tensorbord' is not installed"):
+        train(dataset, store, make_settings(trackers=("tensorbord",)), {})
+
+
+def test_progress_says_how_it_goes(dataset, store, make_settings: MakeSettings, caplog) -> None:
+    lines = []
+    with caplog.at_level("INFO", logger="finevq"):
+        train(dataset, store, make_settings(), {}, lambda done, total, line: lines.append(line))
+    speed = r"\d+\.\d questions/s, \d+ tokens/s, \d+\.\d% waiting for data"
+    assert re.fullmatch(rf"loss \d+\.\d{{3}}, {speed}", lines[0])
+    assert re.fullmatch(rf"loss \d+\.\d{{3}}, SRCC -?\d\.\d{{3}}, {speed}", lines[-1])
+    assert re.search(
+        rf"epoch 1\.00: training loss \d+\.\d{{4}}, {speed}, 0:00:\d\d left", caplog.text
+    )
+
+
+def test_run_starts_from_another_checkpoint(
+    dataset, store, make_settings: MakeSettings, tmp_path, monkeypatch
+) -> None:
+    first = make_settings(
+        out=tmp_path / "first", lora=NO_DROPOUT.model_copy(update={"rank": 0}), score_weight=0.0
+    )
+    train(dataset, store, first, {})
+    assert not (first.out / "adapter").exists()
+    monkeypatch.setattr(fit, "initialise", refuse)
+    monkeypatch.setattr(fit, "fit_score_head", refuse)
+    second = make_settings(out=tmp_path / "second", start=str(first.out), learning_rate=1e-9)
+    train(dataset, store, second, {})
+    before, after = weights(first.out), weights(second.out)
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-6)
+    assert any(name.startswith("adapter") for name in after)
+
+
+def test_start_of_another_base_or_features_is_refused(
+    dataset, store, make_settings: MakeSettings, tmp_path
+) -> None:
+    first = make_settings(out=tmp_path / "first", epochs=1.0)
+    info = train(dataset, store, first, {})
+    again = make_settings(out=tmp_path / "again", start=str(first.out))
+    write_info(replace(info, features={"spatial": {"frames": 9}}), first.out)
+    with pytest.raises(IdentityMismatch, match=r"was trained on other features: .*spatial\.frames"):
+        train(dataset, store, again, {})
+    write_info(replace(info, base_hash="0" * 64), first.out)
+    with pytest.raises(CheckpointError, match=r"has the base model embedded \(000000000000\), not"):
+        train(dataset, store, again, {})
+
+
+@pytest.mark.parametrize(
+    ("extraction", "message"),
+    [
+        ({"spatial": {"frames": 8}}, r"made with extract\.spatial\.frames = 2, .* has 8: train"),
+        ({"spatial": {"adapter": "runs/x"}}, r"were made without a LoRA .*adapter = 'runs/x'"),
+    ],
+)
+def test_features_made_with_other_settings_are_refused(
+    dataset, store, make_settings: MakeSettings, extraction, message
+) -> None:
+    with pytest.raises(IdentityMismatch, match=message):
+        train(dataset, store, make_settings(), extraction)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"frames": 3}, r"train\.frames = 3: the features at .* hold 2 frames a video"),
+        ({"clips": 2}, r"train\.clips = 2: the features at .* hold 1 clips a video"),
+        ({"max_tokens": 150}, r"train\.max_tokens = 150: the six ratings"),
+    ],
+)
+def test_settings_that_the_features_do_not_allow_are_refused(
+    dataset, store, make_settings: MakeSettings, given, message
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(dataset, store, make_settings(**given), {})
+    assert not make_settings().out.exists()
+
+
+def test_store_of_another_dataset_is_named(dataset, make_store, make_settings) -> None:
+    store = make_store(["LIVE-VQC/A001.mp4"])
+    with pytest.raises(StoreError, match=r"none of the 5 .* it has LIVE-VQC/A001\.mp4, asked for"):
+        train(dataset, store, make_settings(), {})
+
+
+def test_video_with_too_many_questions_takes_several_sequences(
+    dataset, store, make_settings: MakeSettings
+) -> None:
+    steps = []
+    settings = make_settings(epochs=1.0, videos_per_batch=1, max_tokens=240)
+    train(dataset, store, settings, {}, lambda done, total, line: steps.append(total))
+    assert steps[0] == 8  # 3 of the 5 videos have two questions more
 
 
 def srcc(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:

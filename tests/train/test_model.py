@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from finevq.train.checkpoint import CheckpointInfo
-from finevq.train.model import FineVQ, score_head
-from finevq.train.packing import Packer
+from finevq.train.model import FineVQ, counted, score_head
+from finevq.train.packing import Layout, Packer, collate
 from finevq.train.prompts import TURN_END, Prompt, rating
 
 from ._made import (
@@ -119,6 +119,108 @@ def test_loss_and_gradients_are_those_of_asking_one_by_one(made: Made, videos) -
     for name, gradient in expected.items():
         assert gradient.norm() > 0, name
         assert (found[name] - gradient).norm() < 1e-5 * gradient.norm(), name
+
+
+UNKNOWN = rating("blur")
+ANY = (*PROMPTS, UNKNOWN)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    chosen=st.lists(
+        st.lists(st.sampled_from(range(len(ANY))), min_size=1, max_size=6), min_size=1, max_size=3
+    ),
+    room=st.integers(0, 200),
+)
+def test_any_packing_has_the_loss_and_gradients_of_asking_one_by_one(
+    made: Made, chosen: list[list[int]], room: int
+) -> None:
+    """Whatever the order, count, lengths and padding, and in however many sequences."""
+    model, packer = made
+    videos = [[RATINGS[0], *(ANY[index] for index in video)] for video in chosen]
+    longest = max(len(packer.pack(LAYOUT, [p], learn=True).input_ids) for p in ANY)
+    plans = [packer.plan(LAYOUT, prompts, longest + room, learn=True) for prompts in videos]
+    packed = [packer.pack(LAYOUT, part, learn=True) for plan in plans for part in plan]
+    owner = [number for number, plan in enumerate(plans) for _ in plan]
+    batch = batch_of(packer, packed)
+    batch["spatial"], batch["motion"] = (part[owner] for part in features_of(len(videos)))
+    model.zero_grad()
+    output = model(**batch)
+    output.loss.backward()
+    found = gradients(model)
+    expected_loss, expected = one_by_one(made, videos)
+    assert output.loss.item() == pytest.approx(expected_loss, rel=1e-5)
+    for name, gradient in expected.items():
+        # A gradient may be zero but for rounding: that of the last bias, where signs cancel.
+        assert (found[name] - gradient).norm() < 1e-5 * gradient.norm() + 1e-7, name
+
+
+def test_batch_in_parts_adds_up_by_the_counts_of_the_whole(made: Made) -> None:
+    model, packer = made
+    packed = [packer.pack(LAYOUT, some, learn=True) for some in (PROMPTS, PROMPTS[:2])]
+    batch = batch_of(packer, packed)
+    whole = model(**batch)
+    counts = counted(batch["labels"], batch["targets"])
+    parts = [
+        model(**{name: tensor[row : row + 1] for name, tensor in batch.items()}, counts=counts)
+        for row in range(2)
+    ]
+    total = sum(part.loss.item() for part in parts)
+    assert total == pytest.approx(whole.loss.item(), rel=1e-5)
+
+
+def test_language_loss_without_weight_is_left_out(made: Made) -> None:
+    model, packer = made
+    batch = batch_of(packer, [packer.pack(LAYOUT, PROMPTS, learn=True)])
+    plain = model(**batch)
+    model.language_weight = 0.0
+    try:
+        scored = model(**batch)
+    finally:
+        model.language_weight = 1.0
+    assert torch.equal(scored.loss, plain.score_loss)
+    assert scored.language_loss == 0
+
+
+def test_model_looks_at_the_chosen_frames_and_clips_alone(made_info: CheckpointInfo) -> None:
+    """One store serves all: features go in as stored, and what is not looked at does not matter."""
+    whole, packer = model_of(made_info)
+    fewer, picking = model_of(replace(made_info, frames=1, clips=0))
+    fewer.load_state_dict(whole.state_dict())
+    spatial, motion = features_of(1)
+    frame = collate([packer.pack(Layout(1, 4, 0), RATINGS, learn=False)], pad_id=packer.pad_id)
+    with torch.no_grad():
+        expected = whole(spatial=spatial[:, 1:], motion=motion[:, :0], **frame).scores
+        batch = batch_of(picking, [picking.pack(LAYOUT, RATINGS, learn=False)])
+        torch.testing.assert_close(fewer(**batch).scores, expected)
+
+
+def test_model_without_motion_trains_all_but_the_motion_projector(
+    made_info: CheckpointInfo,
+) -> None:
+    # A weight without any gradient would stop training on several devices.
+    model, packer = model_of(replace(made_info, clips=0))
+    model(**batch_of(packer, [packer.pack(LAYOUT, PROMPTS, learn=True)])).loss.backward()
+    for name, gradient in gradients(model).items():
+        assert bool(gradient.norm() > 0) != name.startswith("motion_projector."), name
+
+
+def test_rank_zero_is_the_plain_language_model(made_info: CheckpointInfo) -> None:
+    plain, packer = model_of(replace(made_info, lora={"rank": 0, "alpha": 8, "dropout": 0.0}))
+    adapted, _ = model_of(made_info)
+    trained = {n for n, weight in plain.named_parameters() if weight.requires_grad}
+    assert {name.split(".")[0] for name in trained} == {
+        "spatial_projector",
+        "motion_projector",
+        "score_head",
+    }
+    for name in ("spatial_projector", "motion_projector", "score_head"):
+        getattr(adapted, name).load_state_dict(getattr(plain, name).state_dict())
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.zero_()
+    assert torch.equal(scores_of(plain, packer, RATINGS), scores_of(adapted, packer, RATINGS))
 
 
 def test_score_weight_scales_the_score_loss_alone(made: Made) -> None:

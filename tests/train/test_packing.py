@@ -4,10 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from finevq.errors import CheckpointError
 from finevq.train.embedded import embedded_chat, embedded_tokenizer
-from finevq.train.packing import IGNORE, PADDING, Layout, Packer, attention_mask, collate
+from finevq.train.packing import (
+    IGNORE,
+    PADDING,
+    Layout,
+    Packer,
+    attention_mask,
+    collate,
+    picked,
+)
 from finevq.train.prompts import TURN_END, Prompt, rating
 
 from ._made import LAYOUT, PROMPTS, QUESTIONS, RATINGS
@@ -144,3 +154,57 @@ def test_padding_is_neither_seen_nor_learned(packer: Packer) -> None:
     assert batch["targets"][1, 1:].isnan().all()
     for field in ("input_ids", "positions", "segments", "labels"):
         assert torch.equal(batch[field][1, :length], getattr(packed[1], field))
+
+
+@pytest.mark.parametrize(
+    ("stored", "used", "places"),
+    [
+        (8, "all", [0, 1, 2, 3, 4, 5, 6, 7]),
+        (8, 8, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (8, 4, [1, 3, 5, 7]),
+        (8, 1, [4]),
+        (2, 0, []),
+    ],
+)
+def test_picked_are_spread_evenly(stored: int, used, places: list[int]) -> None:
+    assert picked(stored, used) == places
+
+
+def test_prefix_has_placeholders_for_what_is_looked_at_alone(packer: Packer) -> None:
+    fewer = Packer(packer.tokenizer, packer.chat, 32768, frames=2, clips=1)
+    assert fewer.prefix(Layout(8, 5, 3)) == packer.prefix(Layout(2, 5, 1))
+
+
+def test_prefix_without_clips_says_nothing_of_motion(packer: Packer) -> None:
+    string = packer.tokenizer.decode(packer.prefix(Layout(1, 2, 0)))
+    assert "Frame1" in string
+    assert "Motion" not in string
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    chosen=st.lists(st.sampled_from(range(len(PROMPTS))), min_size=1, max_size=20),
+    room=st.integers(0, 300),
+)
+def test_plan_keeps_order_and_fills_each_sequence(
+    packer: Packer, chosen: list[int], room: int
+) -> None:
+    prompts = [PROMPTS[index] for index in chosen]
+    single = [len(packer.pack(LAYOUT, [prompt], learn=True).input_ids) for prompt in prompts]
+    limit = max(single) + room
+    plan = packer.plan(LAYOUT, prompts, limit, learn=True)
+    assert [prompt for part in plan for prompt in part] == prompts
+    lengths = [len(packer.pack(LAYOUT, part, learn=True).input_ids) for part in plan]
+    assert max(lengths) <= limit
+    prefix = len(packer.prefix(LAYOUT))
+    first = 0
+    for length, part in zip(lengths[:-1], plan, strict=False):
+        first += len(part)
+        assert length + single[first] - prefix > limit  # the next one did not fit
+
+
+def test_question_that_does_not_fit_at_all_is_refused(packer: Packer) -> None:
+    length = len(packer.pack(LAYOUT, [RATINGS[0]], learn=True).input_ids)
+    message = rf"a sequence of {length}; set train\.max_tokens = {length - 1} to as many"
+    with pytest.raises(CheckpointError, match=message):
+        packer.plan(LAYOUT, [RATINGS[0]], length - 1, learn=True)
