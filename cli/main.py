@@ -10,9 +10,7 @@ from functools import partial
 from ..errors import FineVQError
 from . import cache, dataset, evaluation, extraction, pipeline, training
 
-EPILOG = """\
-In order: extract, train, evaluate, each with `-c my.toml`; each can be resumed.
-`finevq COMMAND --help` shows the options and an example."""
+EPILOG = "In order: extract, train, evaluate. `finevq COMMAND --help` has an example."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
