@@ -116,18 +116,20 @@ def _overrides(settings: Mapping[str, Any], prefix: str) -> list[str]:
 def run_train(config: "Config") -> None:
     """Train on the features, or the videos, of the configuration's dataset."""
     from ..cache.store import FeatureStore
+    from ..config import load_config
     from ..dataset.videos import load_dataset
 
     dataset, store = load_dataset(config.dataset), FeatureStore.open(config.cache.path)
+    also = [load_dataset(load_config(Path(file))[0].dataset) for file in config.train.also]
     with progress("train") as done:
         if config.train.end_to_end:
             from ..train.end_to_end import train_end_to_end
 
-            train_end_to_end(dataset, store, config.train, config.extract, done)
+            train_end_to_end(dataset, store, config.train, config.extract, done, also=also)
         else:
             from ..train.fit import train
 
-            train(dataset, store, config.train, config.extract.model_dump(), done)
+            train(dataset, store, config.train, config.extract.model_dump(), done, also=also)
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started
         print(f"checkpoint in {config.train.out}")
 

@@ -12,6 +12,7 @@ This is the one module of `train` that imports `extract`.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def train_end_to_end(
     settings: TrainSettings,
     extraction: ExtractSettings,
     progress: Progress = lambda done, total, line: None,
+    *,
+    also: Sequence[Dataset] = (),
 ) -> CheckpointInfo:
     """Train as `finevq.train.fit.train` does, and a LoRA of the image encoder too.
 
@@ -48,6 +51,7 @@ def train_end_to_end(
         settings: of the training.
         extraction: which made the features.
         progress: told of every step.
+        also: more datasets to learn.
 
     Returns:
         What the checkpoint is: its features and its `[extract]` settings are those with the LoRA.
@@ -77,7 +81,8 @@ def train_end_to_end(
         FrameReader(replace(encoder.sampling, mode="frames8")),
         lambda info, folder: _with_adapter(info, folder, extraction),
     )
-    return train(dataset, store, settings, extraction.model_dump(), progress, vision)
+    given = extraction.model_dump()
+    return train(dataset, store, settings, given, progress, also=also, vision=vision)
 
 
 class VisionEncoder(nn.Module):

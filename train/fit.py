@@ -8,8 +8,8 @@ checkpoint.json .. the finished checkpoint: of the epoch with the best validatio
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from transformers import set_seed
 
 from ..cache.store import FeatureStore
-from ..dataset.questions import load_questions
-from ..dataset.splits import load_split
+from ..dataset.splits import Part
 from ..dataset.videos import Dataset, Video
 from ..errors import ConfigError, DatasetError, IdentityMismatch
 from .base import load_base
@@ -34,8 +33,9 @@ from .checkpoint import (
 )
 from .initialise import initialise_projector
 from .model import FineVQ
+from .packing import Packer
 from .probe import fit_score_head
-from .reading import Collator, Samples, in_store
+from .reading import Collator, Samples, Source, in_store
 from .runs import claim, finished, last_whole, run_content
 from .settings import TrainSettings
 from .trainer import FineVQTrainer, NonFiniteLoss, Progress
@@ -68,6 +68,8 @@ def train(
     settings: TrainSettings,
     extraction: Mapping[str, Any],
     progress: Progress = lambda done, total, line: None,
+    *,
+    also: Sequence[Dataset] = (),
     vision: Vision | None = None,
 ) -> CheckpointInfo:
     """Train on the split's train part and keep the epoch that is best on its val part.
@@ -82,6 +84,8 @@ def train(
         extraction: the `[extract]` settings that the features were made with; the checkpoint keeps
             them, so that it can score video files.
         progress: told of every step.
+        also: more datasets, each with a MOS range of its own, whose train parts are learned too;
+            scores are reported on the first one's scale.
         vision: in the end-to-end stage.
 
     Raises:
@@ -92,17 +96,16 @@ def train(
         StoreError: features are missing.
         NonFiniteLoss: the loss became infinite or NaN; the last epoch's checkpoint is kept.
     """
-    parts = load_split(dataset, dataset.settings.split)
-    questions = load_questions(dataset)
-    run = run_content(parts, questions, store, settings)
+    taught = [Source.load(each, "train") for each in (dataset, *also)]
+    chosen = Source.load(dataset, "val")
+    run = run_content(taught, chosen, store, settings)
     if finished(settings.out, run):
         return read_info(settings.out)
     check_features(store, settings, extraction)
-    usable = {
-        part: in_store(store, parts[part], f"videos of the part {part}")
-        for part in ("train", "val")
-    }
-    if not any(video.labels for video in usable["train"]):
+    taught = [_usable(store, source, "train") for source in taught]
+    chosen = _usable(store, chosen, "val")
+    videos = [video for source in taught for video in source.videos]
+    if not any(video.labels for video in videos):
         raise DatasetError(
             f"the part train of split {dataset.settings.split} has no labelled video with features"
         )
@@ -110,9 +113,61 @@ def train(
     base = load_base(settings.base, settings.precision)
     run["base"] = base.hash
     finished(settings.out, run)  # a run that was stopped goes on with the same base model only
-    info = CheckpointInfo(
+    info = _info(dataset, store, settings, extraction, run)
+    model, packer = build_model(info, base, vision.encoder if vision else None)
+    if settings.gradient_checkpointing:
+        checkpoint_gradients(model)
+    samples, validation = _samples(store, taught, chosen, packer, settings.max_tokens)
+    last = last_whole(settings.out / "trainer")
+    if last is None and settings.start:
+        start_from(model, info, Path(settings.start))
+    elif last is None:
+        initialise(model, samples, base.projector)
+    frames = vision.frames if vision else None
+    # A score head that does not train says nothing about which epoch is best.
+    chooses = len(validation) > 0 and settings.score_weight > 0
+    trainer = FineVQTrainer(
+        model,
+        settings,
+        samples.with_frames(frames),
+        validation.with_frames(frames) if chooses else None,
+        progress,
+    )
+    main = PartialState().is_main_process
+    if main:
+        claim(settings.out, run)
+    if last is None and not settings.start:
+        device, epochs = trainer.args.device, settings.probe_epochs
+        fit_score_head(model, samples, Collator(packer), epochs=epochs, device=device)
+    try:
+        trainer.train(
+            resume_from_checkpoint=last,
+            ignore_keys_for_eval=["decisions", "language_loss", "score_loss"],
+        )
+    except NonFiniteLoss as error:
+        raise _with_last_good(error, settings.out, info, vision) from error
+    if main:
+        save_weights(model, settings.out)
+        write_training_set(settings.out, videos, store)
+        write_info(vision.info(info, settings.out) if vision else info, settings.out)
+    PartialState().wait_for_everyone()
+    return read_info(settings.out)
+
+
+def _usable(store: FeatureStore, source: Source, part: Part) -> Source:
+    return source.only(in_store(store, source.videos, f"videos of the part {part}"))
+
+
+def _info(
+    dataset: Dataset,
+    store: FeatureStore,
+    settings: TrainSettings,
+    extraction: Mapping[str, Any],
+    run: dict[str, Any],
+) -> CheckpointInfo:
+    return CheckpointInfo(
         base=settings.base,
-        base_hash=base.hash,
+        base_hash=run["base"],
         lora=settings.lora.model_dump(),
         features=store.layout.identity.content,
         shapes={name: tuple(shape) for name, shape in store.layout.shapes.items()},
@@ -126,54 +181,21 @@ def train(
         run=run,
         precision=settings.precision,
     )
-    model, packer = build_model(info, base, vision.encoder if vision else None)
-    if settings.gradient_checkpointing:
-        checkpoint_gradients(model)
-    cached = Samples(
-        store, dataset, usable["train"], questions, packer, max_tokens=settings.max_tokens
-    )
-    # Without the other questions, on which the choice of the epoch does not depend.
-    rated = Samples(store, dataset, usable["val"], {}, packer, max_tokens=settings.max_tokens)
-    if len(rated) > len(usable["val"]):
+
+
+def _samples(
+    store: FeatureStore, taught: Sequence[Source], chosen: Source, packer: Packer, max_tokens: int
+) -> tuple[Samples, Samples]:
+    """To train on and to choose the epoch by."""
+    # Without the other questions, on which the choice does not depend.
+    rated = replace(chosen, questions={})
+    validation = Samples(store, [rated], packer, max_tokens=max_tokens)
+    if len(validation) > len(chosen.videos):
         raise ConfigError(
-            f"train.max_tokens = {settings.max_tokens}: the six ratings of a video must fit into "
-            "one sequence"
+            f"train.max_tokens = {max_tokens}: the six ratings of a video must fit into one "
+            "sequence"
         )
-    last = last_whole(settings.out / "trainer")
-    if last is None and settings.start:
-        start_from(model, info, Path(settings.start))
-    elif last is None:
-        initialise(model, cached, base.projector)
-    frames = vision.frames if vision else None
-    samples, validation = (s.with_frames(frames) for s in (cached, rated))
-    # A score head that does not train says nothing about which epoch is best.
-    chooses = len(validation) > 0 and settings.score_weight > 0
-    trainer = FineVQTrainer(model, settings, samples, validation if chooses else None, progress)
-    main = PartialState().is_main_process
-    if main:
-        claim(settings.out, run)
-    if last is None and not settings.start:
-        fit_score_head(
-            model,
-            cached,
-            Collator(packer),
-            epochs=settings.probe_epochs,
-            device=trainer.args.device,
-        )
-    try:
-        trainer.train(
-            resume_from_checkpoint=last,
-            ignore_keys_for_eval=["decisions", "language_loss", "score_loss"],
-        )
-    except NonFiniteLoss as error:
-        raise _with_last_good(error, settings.out, info, vision) from error
-    if main:
-        save_weights(model, settings.out)
-        write_training_set(settings.out, usable["train"], store)
-        info = vision.info(info, settings.out) if vision else info
-        write_info(info, settings.out)
-    PartialState().wait_for_everyone()
-    return read_info(settings.out)
+    return Samples(store, taught, packer, max_tokens=max_tokens), validation
 
 
 def _with_last_good(

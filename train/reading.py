@@ -5,8 +5,9 @@ shuffled over the whole training part; a buffer of shards would gain nothing
 (benchmarks/training.py).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -14,11 +15,36 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from ..cache.store import FeatureStore
-from ..dataset.questions import Question
+from ..dataset.questions import Question, load_questions
+from ..dataset.splits import Part, load_split
 from ..dataset.videos import Dataset, Video
 from ..errors import StoreError
 from .packing import Layout, Packed, Packer, collate
-from .prompts import prompts_for
+from .prompts import Prompt, prompts_for
+
+
+@dataclass(frozen=True)
+class Source:
+    """Videos of one dataset, and what is asked of them beside the six ratings."""
+
+    dataset: Dataset
+    videos: Sequence[Video]
+    questions: Mapping[str, list[Question]]
+
+    @classmethod
+    def load(cls, dataset: Dataset, part: Part) -> "Source":
+        """A part of the dataset's split, with its questions; raises DatasetError."""
+        videos = load_split(dataset, dataset.settings.split)[part]
+        return cls(dataset, videos, load_questions(dataset))
+
+    def only(self, videos: Sequence[Video]) -> "Source":
+        """Some of its videos."""
+        return replace(self, videos=videos)
+
+    def prompts(self) -> Iterator[tuple[Video, list[Prompt]]]:
+        """What each video is asked."""
+        for video in self.videos:
+            yield video, prompts_for(self.dataset, video, self.questions.get(video.id, []))
 
 
 class Sample(NamedTuple):
@@ -31,7 +57,7 @@ class Sample(NamedTuple):
 
 
 class Samples(TorchDataset[Sample]):
-    """The sequences of one part: one a video, or several where its questions are too many.
+    """Sequences of videos: one a video, or several where its questions are too many.
 
     It can be pickled, for reading processes; each then opens the store for itself. Questions are
     packed when they are read (1 ms), so that all it holds is text.
@@ -40,9 +66,7 @@ class Samples(TorchDataset[Sample]):
     def __init__(
         self,
         store: FeatureStore,
-        dataset: Dataset,
-        videos: Sequence[Video],
-        questions: Mapping[str, list[Question]],
+        sources: Sequence[Source],
         packer: Packer,
         *,
         max_tokens: int | None = None,
@@ -50,10 +74,8 @@ class Samples(TorchDataset[Sample]):
         """Plan the sequences of videos.
 
         Args:
-            store: their features.
-            dataset: which they are of.
-            videos: in order.
-            questions: beside the six ratings, which are asked of every video.
+            store: the videos' features.
+            sources: the videos, of one dataset or of several, each with a MOS range of its own.
             packer: of the model's tokenizer.
             max_tokens: of a sequence; without it every video takes one.
 
@@ -66,14 +88,10 @@ class Samples(TorchDataset[Sample]):
         self.layout = layout_of(store)
         limit = packer.max_positions if max_tokens is None else max_tokens
         self.sequences = [
-            (video, prompts)
-            for video in videos
-            for prompts in packer.plan(
-                self.layout,
-                prompts_for(dataset, video, questions.get(video.id, [])),
-                limit,
-                learn=True,
-            )
+            (video, sequence)
+            for source in sources
+            for video, prompts in source.prompts()
+            for sequence in packer.plan(self.layout, prompts, limit, learn=True)
         ]
 
     def __len__(self) -> int:

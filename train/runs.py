@@ -2,17 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..cache.store import FeatureStore
-from ..dataset.questions import Question
-from ..dataset.splits import Part
-from ..dataset.videos import Video
 from ..errors import CheckpointError
 from .checkpoint import digest
 from .prompts import PROMPTS_VERSION
+from .reading import Source
 from .settings import TrainSettings
 
 HOW = {"out", "device", "readers", "trackers"}
@@ -20,21 +18,26 @@ HOW = {"out", "device", "readers", "trackers"}
 
 
 def run_content(
-    parts: dict[Part, list[Video]],
-    questions: Mapping[str, list[Question]],
-    store: FeatureStore,
-    settings: TrainSettings,
+    taught: Sequence[Source], chosen: Source, store: FeatureStore, settings: TrainSettings
 ) -> dict[str, Any]:
-    """What decides a run's result: settings, features and data."""
+    """What decides a run's result: settings, features and data.
+
+    Args:
+        taught: what it trains on.
+        chosen: by what the epoch is chosen.
+        store: of the features.
+        settings: of the training.
+    """
     data = [
         [
             part,
             video.id,
+            source.dataset.settings.mos_range,
             dict(video.labels),
-            [[q.text, q.answer] for q in questions.get(video.id, [])],
+            [[q.text, q.answer] for q in source.questions.get(video.id, [])],
         ]
-        for part in ("train", "val")
-        for video in parts[part]
+        for part, source in [*(("train", source) for source in taught), ("val", chosen)]
+        for video in source.videos
     ]
     start = {"start": digest(Path(settings.start))} if settings.start else {}
     return {

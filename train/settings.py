@@ -24,6 +24,7 @@ class TrainSettings(BaseModel, extra="forbid", frozen=True, strict=True):
 
     base: str = Field(min_length=1)
     start: str
+    also: tuple[str, ...]
     out: Path
     device: Literal["auto", "cpu", "cuda"]
     precision: Precision

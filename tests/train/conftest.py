@@ -18,6 +18,7 @@ def make_settings(tmp_path: Path) -> MakeSettings:
     def make(**given: Any) -> TrainSettings:
         values = {
             "base": "embedded",
+            "also": (),
             "start": "",
             "out": tmp_path / "checkpoint",
             "device": "cpu",

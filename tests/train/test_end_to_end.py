@@ -22,7 +22,7 @@ from finevq.train.checkpoint import CheckpointInfo, build_model, load_checkpoint
 from finevq.train.end_to_end import FrameReader, VisionEncoder, train_end_to_end
 from finevq.train.fit import checkpoint_gradients, train
 from finevq.train.model import FineVQ
-from finevq.train.reading import Collator, Samples
+from finevq.train.reading import Collator, Samples, Source
 from finevq.train.settings import LoraSettings
 
 from .conftest import MakeSettings
@@ -79,7 +79,7 @@ def model_with_vision(store: FeatureStore, info: CheckpointInfo) -> tuple[FineVQ
 
 
 def read(dataset: Dataset, store: FeatureStore, packer, encoder: Encoder, *, frames: bool):
-    samples = Samples(store, dataset, list(dataset)[:2], {}, packer)
+    samples = Samples(store, [Source(dataset, list(dataset)[:2], {})], packer)
     if frames:
         samples = samples.with_frames(FrameReader(replace(encoder.sampling, mode="frames8")))
     batch = Collator(packer)([samples[0], samples[1]])

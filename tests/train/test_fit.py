@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import EvalPrediction
 
-from finevq.dataset.videos import DIMENSIONS, Dataset
+from finevq.dataset.videos import DIMENSIONS, Dataset, load_dataset
 from finevq.errors import CheckpointError, ConfigError, DatasetError, IdentityMismatch, StoreError
 from finevq.train import fit, trainer
 from finevq.train.base import load_base
@@ -29,10 +29,11 @@ from finevq.train.checkpoint import (
 )
 from finevq.train.fit import initialise, train
 from finevq.train.model import FineVQ
-from finevq.train.reading import Samples
+from finevq.train.reading import Samples, Source
 from finevq.train.settings import LoraSettings
 from finevq.train.trainer import FineVQTrainer, NonFiniteLoss, validation_srcc
 
+from ..conftest import dataset_in
 from ._published import write_internvl2
 from .conftest import MakeSettings
 
@@ -511,6 +512,36 @@ def test_store_of_another_dataset_is_named(dataset, make_store, make_settings) -
         train(dataset, store, make_settings(), {})
 
 
+def test_several_datasets_are_learned_each_on_its_own_scale(
+    dataset, tmp_path, make_store, make_settings: MakeSettings, monkeypatch
+) -> None:
+    folder = tmp_path / "other"
+    labels = {"train0.mp4": {"blur": 4.0}, "train1.mp4": {"blur": 2.0}, "val0.mp4": {"blur": 5.0}}
+    made = dataset_in(folder, {"train": 2, "val": 1}, labels=labels, questions=[])
+    scale = made.settings.model_copy(update={"name": "other", "mos_range": (1.0, 5.0)})
+    other = load_dataset(scale)
+    store = make_store([*dataset.ids, *other.ids])
+    seen = {}
+
+    def remembering(model, samples, published):
+        for sample in samples:
+            video = samples.sequences[sample.number][0].id
+            seen[video] = sample.packed.targets[:6]
+        initialise(model, samples, published)
+
+    monkeypatch.setattr(fit, "initialise", remembering)
+    settings = make_settings(epochs=1.0)
+    info = train(dataset, store, settings, {}, also=[other])
+    assert [v for v in seen if v.startswith("other/")] == ["other/train0.mp4", "other/train1.mp4"]
+    blur = DIMENSIONS.index("blur")
+    assert [float(seen[f"other/train{i}.mp4"][blur]) for i in range(2)] == [0.75, 0.25]
+    assert seen["other/train0.mp4"].isnan().sum() == 5
+    assert len(seen) == 7
+    assert info.mos_range == (0.0, 100.0)
+    with pytest.raises(CheckpointError, match="holds a run with other data"):
+        train(dataset, store, settings, {})
+
+
 def test_video_with_too_many_questions_takes_several_sequences(
     dataset, store, make_settings: MakeSettings
 ) -> None:
@@ -577,7 +608,7 @@ def test_run_on_a_published_base_starts_from_its_projector(
 def test_published_projector_of_another_width_is_not_used(store, dataset, made_info) -> None:
     base = load_base("embedded", "float32")
     model, packer = build_model(made_info, base)
-    samples = Samples(store, dataset, list(dataset), {}, packer)
+    samples = Samples(store, [Source(dataset, list(dataset), {})], packer)
     initialise(model, samples, None)
     expected = model.spatial_projector[1].weight.clone()
     model.spatial_projector[1].weight.data.zero_()

@@ -8,7 +8,7 @@ from finevq.dataset.videos import DIMENSIONS
 from finevq.train.model import FineVQ
 from finevq.train.packing import Packer
 from finevq.train.probe import fit_score_head
-from finevq.train.reading import Collator, Samples
+from finevq.train.reading import Collator, Samples, Source
 
 from ._made import model_of
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 def fitted(dataset, store, info, *, epochs: int) -> tuple[FineVQ, dict[str, Tensor], Samples]:
     """A model after the fit, its weights before, and the samples it was fitted to."""
     model, packer = model_of(info)
-    samples = Samples(store, dataset, list(dataset), {}, packer)
+    samples = Samples(store, [Source(dataset, list(dataset), {})], packer)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     fit_score_head(model, samples, Collator(packer), epochs=epochs, device=CPU)
     return model, before, samples
