@@ -75,14 +75,16 @@ def flops_per_token(model: FineVQ, length: int) -> float:
     """Operations that a token of a training step needs, forward and backward.
 
     Two for each weight forward, two backward, and two more for one that trains; and attention,
-    causal, over half the sequence on average. What is computed again is not counted, and neither
-    is the mask's saving.
+    causal, over half the sequence on average. Left out are the vocabulary (looking a word up
+    multiplies nothing, and few tokens have their next one predicted), the projectors, and what is
+    computed twice.
 
     Args:
         model: whose language model reads the token.
         length: of the sequence.
     """
-    weights = list(model.language_model.parameters())
+    named = model.language_model.named_parameters()
+    weights = [w for n, w in named if "embed_tokens" not in n and "lm_head" not in n]
     total = sum(weight.numel() for weight in weights)
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
     config = model.language_model.config
