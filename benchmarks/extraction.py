@@ -1,0 +1,202 @@
+"""How close extraction comes to its slower half, and how it compares with the official reading.
+
+    .venv/bin/python benchmarks/extraction.py [--videos 24] [--rounds 3]
+
+Makes H.264 videos of 1280 x 720 pixels and 5 seconds. In every round, in turn:
+
+- decoding alone: the decoding processes of one worker;
+- the forward pass alone: of videos that lie decoded in memory, one thread;
+- extraction by one worker with one thread, from the moment that the cluster is there;
+- extraction by two workers;
+- the official way: one process, one video after another, by decord's `vr[i]` and PIL's resize, then
+  the same backbones with all cores. Once with every frame read and resized, as the official
+  evaluation does, once with only the frames that the features need. It stores nothing.
+
+The features of both ways are compared. The ratios are of medians; the machine's other load is in
+every round, but a stage alone can use a core that another program leaves idle.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from decord import VideoReader, cpu
+from PIL import Image
+
+from finevq.cache.store import FeatureStore
+from finevq.config import Config, load_config
+from finevq.dataset.videos import load_dataset
+from finevq.errors import VideoError
+from finevq.extract.decode import DecodedVideo, Sampling
+from finevq.extract.decode_pool import DecodePool
+from finevq.extract.encoder import Encoder
+from finevq.extract.run import extract
+
+WIDTH, HEIGHT, FRAMES, FPS = 1280, 720, 150, 30
+
+
+def make_videos(folder: Path, count: int) -> list[Path]:
+    """A dataset of textures that move over each other, each video with its own."""
+    folder.mkdir(parents=True)
+    files = [folder / f"{number:03}.mp4" for number in range(count)]
+    for number, file in enumerate(files):
+        noise = np.random.default_rng(number)
+        layers = [texture(noise, cell) for cell in (8, 40)]
+        with av.open(str(file), "w") as container:
+            stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast"})
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            for at in range(FRAMES):
+                moved = [
+                    np.roll(layer, at * step, (0, 1))
+                    for layer, step in zip(layers, (1, 3), strict=True)
+                ]
+                pixels = (sum(moved) // 2).astype(np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode())
+    lines = ["video", *(file.name for file in files)]
+    (folder / "videos.csv").write_text("\n".join(lines) + "\n")
+    return files
+
+
+def texture(noise: np.random.Generator, cell: int) -> np.ndarray:
+    """(HEIGHT, WIDTH, 3) of int, smooth blobs of a size."""
+    small = noise.integers(0, 256, (HEIGHT // cell, WIDTH // cell, 3), np.uint8)
+    return np.asarray(Image.fromarray(small).resize((WIDTH, HEIGHT))).astype(int)
+
+
+def configured(folder: Path, workers: int, store: str) -> Config:
+    return load_config(
+        None,
+        [
+            "dataset.name=made",
+            f"dataset.folder={folder / 'videos'}",
+            f"cache.path={folder / store}",
+            "cache.rows_per_shard=4",
+            "extract.device=cpu",
+            f"extract.cluster.workers={workers}",
+        ],
+    )[0]
+
+
+def decoding_alone(encoder: Encoder, files: list[Path]) -> float:
+    with DecodePool(encoder.sampling, encoder.settings.decode) as pool:
+        began = time.perf_counter()
+        for outcome in pool.decode_all(files):
+            assert not isinstance(outcome, VideoError), outcome
+        return time.perf_counter() - began
+
+
+def forward_alone(encoder: Encoder, videos: list[DecodedVideo]) -> float:
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    for video in videos:
+        encoder.encode(video)
+    return time.perf_counter() - began
+
+
+def extraction(folder: Path, workers: int) -> float:
+    shutil.rmtree(folder / "features", ignore_errors=True)
+    config = configured(folder, workers, "features")
+    tally = extract(load_dataset(config.dataset), config.extract, config.cache)
+    assert tally.extracted == tally.total
+    return tally.seconds
+
+
+def official(encoder: Encoder, files: list[Path], *, every: bool) -> tuple[float, list[np.ndarray]]:
+    """Seconds for all files, and the spatial features of each."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    began = time.perf_counter()
+    videos = (read_officially(file, encoder.sampling, every=every) for file in files)
+    spatial = [encoder.encode(video).spatial for video in videos]
+    return time.perf_counter() - began, spatial
+
+
+def read_officially(file: Path, sampling: Sampling, *, every: bool) -> DecodedVideo:
+    """Single frames and clips by `vr[i]`, one frame after another."""
+    reader = VideoReader(str(file), ctx=cpu(0), num_threads=1)
+    size, count = sampling.frame_size, len(reader)
+    middles, windows = sampling.middles(count), sampling.windows(count)
+
+    def frame(index: int, size: int, method: Image.Resampling) -> np.ndarray:
+        return np.asarray(Image.fromarray(reader[index].asnumpy()).resize((size, size), method))
+
+    def frames(indices: Iterable[int]) -> np.ndarray:
+        return np.stack([frame(index, size, Image.Resampling.BICUBIC) for index in indices])
+
+    spatial = frames(range(count))[middles] if every else frames(middles)
+    clips = [
+        [frame(index, sampling.clip_size, Image.Resampling.BILINEAR) for index in window]
+        for window in windows
+    ]
+    return DecodedVideo(spatial, np.array(clips), count, FPS, None, "decord", "", 0.0)
+
+
+def largest_deviation(folder: Path, spatial: list[np.ndarray]) -> float:
+    """Of the stored features, over their largest value; half precision rounds by up to 5e-4."""
+    store = FeatureStore.open(str(folder / "features"))
+    pairs = [
+        (store.read(f"made/{number:03}.mp4")[0].astype(np.float32), made)
+        for number, made in enumerate(spatial)
+    ]
+    return max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
+
+
+def measure(folder: Path, count: int, rounds: int) -> dict[str, object]:
+    files = make_videos(folder / "videos", count)
+    encoder = Encoder(configured(folder, 1, "features").extract)
+    with DecodePool(encoder.sampling, encoder.settings.decode) as pool:
+        decoded = [v for v in pool.decode_all(files) if isinstance(v, DecodedVideo)]
+    few = files[: max(2, count // 4)]  # the official way is slow, and does not speed up with more
+    seconds: dict[str, list[float]] = {}
+
+    def add(name: str, run: Callable[[], float], videos: int = count) -> None:
+        seconds.setdefault(name, []).append(run() / videos)
+        print(f"{name}: {seconds[name][-1]:.3f} s a video", flush=True)
+
+    for _ in range(rounds):
+        add("decoding alone", lambda: decoding_alone(encoder, files))
+        add("forward alone", lambda: forward_alone(encoder, decoded))
+        add("one worker", lambda: extraction(folder, 1))
+        add("official, every frame", lambda: official(encoder, few, every=True)[0], len(few))
+        add("official, needed frames", lambda: official(encoder, few, every=False)[0], len(few))
+        add("two workers", lambda: extraction(folder, 2))
+    spatial = official(encoder, few, every=False)[1]
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    slower = max(median["decoding alone"], median["forward alone"])
+    return {
+        "videos": count,
+        "rounds": rounds,
+        "cores": os.cpu_count(),
+        "seconds_a_video": {name: [round(v, 3) for v in vs] for name, vs in seconds.items()},
+        "one_worker_over_its_slower_stage": round(median["one worker"] / slower, 3),
+        "times_as_fast_as_official": {
+            "every_frame": round(median["official, every frame"] / median["two workers"], 2),
+            "needed_frames": round(median["official, needed frames"] / median["two workers"], 2),
+        },
+        "largest_deviation_from_official_features": largest_deviation(folder, spatial),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--videos", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(Path(folder), given.videos, given.rounds)
+    text = json.dumps(result, indent=2)
+    Path(__file__).with_name("results").joinpath("extraction.json").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Two workers against one, and what a plan of a million videos costs the scheduler.
+
+    .venv/bin/python benchmarks/scaling.py [--videos 48] [--rounds 3] [--planned 1000000]
+
+Workers: one thread each, short videos of 128 x 96 pixels, which leave the work to the forward pass:
+a worker's decoding process would otherwise take a part of a core that two workers do not have.
+
+Plan: as many videos as given, 16 a shard, on two workers whose task is a stand-in that returns at
+once, so that what is measured is Dask and the job around it. The peak of the memory is that of the
+process with the scheduler and the job, over what it had before.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+
+from finevq.config import load_config
+from finevq.dataset.videos import load_dataset
+from finevq.extract.cluster import connect
+from finevq.extract.run import Paths, extract, run_shards
+from finevq.extract.worker import ShardReport
+
+ROWS = 16
+WIDTH, HEIGHT, FRAMES = 128, 96, 40
+
+
+def make_videos(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        noise = np.random.default_rng(number)
+        with av.open(str(folder / f"{number:03}.mp4"), "w") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            for _ in range(FRAMES):
+                pixels = np.full((HEIGHT, WIDTH, 3), noise.integers(256), np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode())
+    lines = ["video", *(f"{number:03}.mp4" for number in range(count))]
+    (folder / "videos.csv").write_text("\n".join(lines) + "\n")
+
+
+def extraction(folder: Path, workers: int) -> float:
+    """Videos a second, from the moment that the cluster is there."""
+    shutil.rmtree(folder / "features", ignore_errors=True)
+    changes = [
+        "dataset.name=made",
+        f"dataset.folder={folder / 'videos'}",
+        f"cache.path={folder / 'features'}",
+        "cache.rows_per_shard=4",
+        "extract.device=cpu",
+        f"extract.cluster.workers={workers}",
+    ]
+    config = load_config(None, changes)[0]
+    tally = extract(load_dataset(config.dataset), config.extract, config.cache)
+    assert tally.extracted == tally.total
+    return tally.videos_per_s
+
+
+class Planned:
+    """Stands in for a store with so many videos, without holding their names."""
+
+    def __init__(self, videos: int) -> None:
+        self.shards = range(-(-videos // ROWS))
+
+    def shard_rows(self, shard: int) -> dict[int, str]:
+        """Row -> video, as a store tells."""
+        rows = range(shard * ROWS, (shard + 1) * ROWS)
+        return {row: f"planned/videos/{row:07}.mp4" for row in rows}
+
+
+def nothing(shard: int, paths: Paths) -> ShardReport:
+    return ShardReport(shard, len(paths), {}, 0, 0, 0.0, 0.0, 0.0)
+
+
+def planning(videos: int) -> dict[str, float]:
+    settings = load_config(None, ["extract.cluster.workers=2"])[0].extract
+    store = Planned(videos)
+    paths = {
+        name: f"/data/{name}" for shard in store.shards for name in store.shard_rows(shard).values()
+    }
+    with connect(settings) as client:
+        before = peak_mb()
+        began, done = time.perf_counter(), 0
+        for report in run_shards(client, store.shards, store, paths, settings, nothing):  # type: ignore[arg-type]
+            done += report.videos
+        seconds = time.perf_counter() - began
+    return {
+        "videos": done,
+        "tasks": len(store.shards),
+        "seconds": round(seconds, 1),
+        "milliseconds_a_task": round(1e3 * seconds / len(store.shards), 3),
+        "peak_memory_growth_mb": round(peak_mb() - before, 1),
+        "peak_memory_mb": round(peak_mb(), 1),
+    }
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def scaling(videos: int, rounds: int) -> dict[str, object]:
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder:
+        make_videos(Path(folder, "videos"), videos)
+        for _ in range(rounds):
+            for workers, found in rates.items():
+                found.append(round(extraction(Path(folder), workers), 3))
+                print(f"{workers} workers: {found[-1]} videos/s", flush=True)
+    one, two = (statistics.median(found) for found in rates.values())
+    return {
+        "videos": videos,
+        "cores": os.cpu_count(),
+        "videos_per_s": {str(workers): found for workers, found in rates.items()},
+        "two_workers_over_one": round(two / one, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--videos", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--planned", type=int, default=1_000_000)
+    given = parser.parse_args()
+    result = {"plan": planning(given.planned), "workers": scaling(given.videos, given.rounds)}
+    text = json.dumps(result, indent=2)
+    Path(__file__).with_name("results").joinpath("scaling.json").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
