@@ -92,23 +92,18 @@ class Agreement:
 
     def statistic(self) -> bootstrap.Statistic:
         """The metrics as a function of counts: (resamples, all videos) to (resamples, 6)."""
-        functions: list[bootstrap.Statistic | None] = [None] * len(METRICS)
-        if self.n:
-            functions[4] = bootstrap.rmse(self.x, self.y)
-        if self.defined:
-            kinds = (bootstrap.srcc, bootstrap.krcc, bootstrap.plcc)
-            functions[:3] = [kind(self.x, self.y) for kind in kinds]
-        if self.curve is not None:
-            fitted = self.curve(self.x)
-            functions[3], functions[5] = (
-                bootstrap.plcc(fitted, self.y),
-                bootstrap.rmse(fitted, self.y),
-            )
+        if not self.n:
+            return lambda counts: np.full((len(counts), len(METRICS)), np.nan)
+        # Where a value is None, what stands in its column is not looked at.
+        fitted = self.x if self.curve is None else self.curve(self.x)
+        ranks = bootstrap.rank_correlations(self.x, self.y)
+        linear = bootstrap.linear([self.x, fitted], self.y)
 
         def statistic(counts: Counts) -> Array:
             mine = counts if self.all else np.take(counts, self.rows, axis=1)
-            undefined = np.full(len(counts), np.nan)
-            return np.stack([f(mine) if f else undefined for f in functions], axis=1)
+            plcc, rmse, plcc_fitted, rmse_fitted = linear(mine).T
+            found = [*ranks(mine).T, plcc, plcc_fitted, rmse, rmse_fitted]
+            return np.stack(found, axis=1)
 
         return statistic
 

@@ -6,10 +6,11 @@ resample. The results are those of scipy on the videos drawn (tests/evaluate/tes
 about a thirtieth of the time (benchmarks/metrics.py).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.float32]
@@ -75,51 +76,66 @@ def interval(values: Array) -> list[float] | None:
     return [float(bound) for bound in np.percentile(defined, [tail, 100 - tail])]
 
 
-def srcc(x: Array, y: Array) -> Statistic:
-    """Spearman's correlation of x and y, shape (videos,), as a function of counts."""
-    ranked_x, ranked_y = _Ranks(x), _Ranks(y)
+def rank_correlations(x: Array, y: Array) -> Statistic:
+    """Spearman's correlation and Kendall's tau-b of x and y, shape (videos,): (resamples, 2)."""
+    by_x, by_y, joint = _Ranked(x, y), _Ranked(y, x), _Ranked(_joint(x, y), x)
+    inversions = _Inversions(by_x.order, by_y.order)
+    y_in_order_of_x = by_y.group[by_x.order]
 
     def statistic(counts: Counts) -> Array:
-        rank_x, spread_x = ranked_x.centred(counts)
-        rank_y, spread_y = ranked_y.centred(counts)
-        rank_x *= counts
-        return _ratio(
-            np.einsum("rv,rv->r", rank_x, rank_y, dtype=np.float64), np.sqrt(spread_x * spread_y)
+        n = counts.sum(axis=1, dtype=np.float64)
+        once = _Totals(counts, n)  # a video is drawn a few times: single precision is exact
+        ordered_x, totals_x, rank_x = by_x.ranks(counts)
+        ordered_y, totals_y, rank_y = by_y.ranks(counts)
+        of_x = _Totals(totals_x.astype(np.float64), n) if by_x.ties else once
+        of_y = _Totals(totals_y.astype(np.float64), n) if by_y.ties else once
+        of_both = _Totals(joint.ranks(counts)[1].astype(np.float64), n) if joint.ties else once
+
+        together = np.einsum(
+            "rv,rv->r",
+            ordered_x * (_taken(rank_x, by_x.group[by_x.order]) if by_x.ties else rank_x),
+            _taken(rank_y, y_in_order_of_x),
+            dtype=np.float64,
         )
+        # The sum of squares of centred ranks whose ties are at their middle.
+        spread = np.sqrt((n**3 - of_x.cubes) * (n**3 - of_y.cubes)) / 12
+
+        pairs = n * (n - 1) / 2
+        discordant = inversions(ordered_x, ordered_y)
+        difference = pairs - of_x.pairs - of_y.pairs + of_both.pairs - 2 * discordant
+        untied = np.sqrt((pairs - of_x.pairs) * (pairs - of_y.pairs))
+        return np.stack([_ratio(together, spread), _ratio(difference, untied)], axis=1)
 
     return statistic
 
 
-def krcc(x: Array, y: Array) -> Statistic:
-    """Kendall's tau-b of x and y, shape (videos,), as a function of counts."""
-    tied_x, tied_y, tied_both = _Ranks(x), _Ranks(y), _Ranks(_joint(x, y))
-    inversions = _Inversions(x, y)
+def linear(readings: Sequence[Array], y: Array) -> Statistic:
+    """Pearson's correlation and the root mean squared difference of several x with one y.
+
+    Args:
+        readings: each of shape (videos,).
+        y: shape (videos,).
+
+    Returns:
+        A function of counts, to values (resamples, 2 x readings): a correlation and an error each.
+    """
+    columns = [np.ones_like(y), y - y.mean(), (y - y.mean()) ** 2]
+    scales = []
+    for x in readings:
+        near = x - x.mean()  # near the mean the sums of squares lose no digits
+        columns += [near, near**2, near * columns[1], (x - y) ** 2]
+        scales.append(1e-20 * float(near @ near) * float(columns[2].sum()) / len(y) ** 2)
+    moments = np.stack(columns, axis=1)
 
     def statistic(counts: Counts) -> Array:
-        drawn = counts.sum(axis=1, dtype=np.float64)
-        pairs = drawn * (drawn - 1) / 2
-        itself = (np.einsum("rv,rv->r", counts, counts, dtype=np.float64) - drawn) / 2
-        in_x, in_y, in_both = (
-            values.tied_pairs(counts) if values.ties else itself
-            for values in (tied_x, tied_y, tied_both)
-        )
-        difference = pairs - in_x - in_y + in_both - 2 * inversions(counts)
-        return _ratio(difference, np.sqrt((pairs - in_x) * (pairs - in_y)))
-
-    return statistic
-
-
-def plcc(x: Array, y: Array) -> Statistic:
-    """Pearson's correlation of x and y, shape (videos,), as a function of counts."""
-    x, y = x - x.mean(), y - y.mean()  # near their means the sums of squares lose no digits
-    moments = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
-
-    def statistic(counts: Counts) -> Array:
-        n, sum_x, sum_y, xx, yy, xy = (counts @ moments).T
-        spread = np.clip(n * xx - sum_x**2, 0, None) * np.clip(n * yy - sum_y**2, 0, None)
-        # What rounding leaves of a constant is no spread.
-        spread[spread <= 1e-20 * (n**4) * (x @ x) * (y @ y) / len(x) ** 2] = 0
-        return _ratio(n * xy - sum_x * sum_y, np.sqrt(spread))
+        n, sum_y, yy, *sums = (counts @ moments).T
+        found = []
+        for k, scale in enumerate(scales):
+            sum_x, xx, xy, squared = sums[4 * k : 4 * k + 4]
+            spread = (n * xx - sum_x**2) * (n * yy - sum_y**2)
+            spread[spread <= scale * n**4] = 0  # what rounding leaves of a constant
+            found += [_ratio(n * xy - sum_x * sum_y, np.sqrt(spread)), np.sqrt(_ratio(squared, n))]
+        return np.stack(found, axis=1)
 
     return statistic
 
@@ -133,16 +149,16 @@ def mean(values: Array) -> Statistic:
     return statistic
 
 
-def rmse(x: Array, y: Array) -> Statistic:
-    """The root of the mean squared difference, as a function of counts."""
-    squared = mean((x - y) ** 2)
-    return lambda counts: np.sqrt(squared(counts))
-
-
 def _ratio(above: Array, below: Array) -> Array:
     result = np.full(above.shape, np.nan)
     np.divide(above, below, out=result, where=below > 0)
     return result
+
+
+def _taken(values: Counts, columns: npt.NDArray[np.int64]) -> Counts:
+    """Columns of an array, as `np.take` gives them; torch copies them in half the time."""
+    taken: Counts = torch.from_numpy(values).index_select(1, torch.from_numpy(columns)).numpy()
+    return taken
 
 
 def _joint(x: Array, y: Array) -> Array:
@@ -152,41 +168,38 @@ def _joint(x: Array, y: Array) -> Array:
     return joint
 
 
-class _Ranks:
-    """Values sorted once, with their ties."""
+class _Ranked:
+    """Values sorted once, with their ties; equal values are in the order of others."""
 
-    def __init__(self, values: Array) -> None:
+    def __init__(self, values: Array, then: Array) -> None:
         _, self.group, sizes = np.unique(values, return_inverse=True, return_counts=True)
-        self.order = np.argsort(self.group, kind="stable")
-        self.starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        self.order = np.lexsort((then, values))
+        self.last = np.cumsum(sizes) - 1
         self.ties = len(sizes) < len(values)
 
-    def totals(self, counts: Counts) -> Counts:
-        """How often each distinct value is drawn, smallest first: (resamples, distinct values)."""
-        ordered = np.take(counts, self.order, axis=1)
-        return np.add.reduceat(ordered, self.starts, axis=1) if self.ties else ordered
+    def ranks(self, counts: Counts) -> tuple[Counts, Counts, Counts]:
+        """Counts in the order of the values; totals and centred ranks of the distinct values.
 
-    def centred(self, counts: Counts) -> tuple[npt.NDArray[np.float32], Array]:
-        """Ranks, ties at their middle, minus the mean rank; and their sum of squares.
-
-        Returns:
-            Shapes (resamples, videos) and (resamples,).
+        A rank is that of the middle of its ties, minus the mean rank; the smallest value is first.
         """
-        totals = self.totals(counts)
-        middle = np.cumsum(totals, axis=1)
-        drawn = middle[:, -1:].copy()
-        middle -= (totals + drawn) / 2
-        tied = np.einsum("rv,rv->r", totals * totals, totals, dtype=np.float64)
-        return np.take(middle, self.group, axis=1), (
-            drawn[:, 0].astype(np.float64) ** 3 - tied
-        ) / 12
+        ordered = _taken(counts, self.order)
+        # torch's running sums take a third of the time of NumPy's; both are exact here.
+        upto: Counts = torch.from_numpy(ordered).cumsum(1).numpy()
+        totals = ordered
+        if self.ties:
+            upto = _taken(upto, self.last)
+            totals = np.diff(upto, axis=1, prepend=np.float32(0))
+        upto -= (totals + upto[:, -1:]) / 2
+        return ordered, totals, upto
 
-    def tied_pairs(self, counts: Counts) -> Array:
-        """Pairs of equal values, a video drawn twice being one: (resamples,)."""
-        totals = self.totals(counts)
-        squares = np.einsum("rv,rv->r", totals, totals, dtype=np.float64)
-        pairs: Array = (squares - totals.sum(axis=1, dtype=np.float64)) / 2
-        return pairs
+
+class _Totals:
+    """How often each distinct value is drawn, and the two sums that ties take away."""
+
+    def __init__(self, totals: Counts | Array, drawn: Array) -> None:
+        squares = totals * totals
+        self.pairs: Array = (np.vecdot(squares, np.ones_like(squares[0])) - drawn) / 2
+        self.cubes: Array = np.vecdot(squares, totals).astype(np.float64)
 
 
 class _Inversions:
@@ -198,35 +211,36 @@ class _Inversions:
     per resample n^1.5 multiplications at the speed of a matrix product.
     """
 
-    def __init__(self, x: Array, y: Array) -> None:
-        size = max(32, 2 * round(len(x) ** 0.5))  # measured: flat around it
-        self.shape = (-(-len(x) // size), size)
-        self.by_x, self.by_y = np.lexsort((y, x)), np.lexsort((x, y))
+    def __init__(self, by_x: npt.NDArray[np.int64], by_y: npt.NDArray[np.int64]) -> None:
+        size = max(32, round(1.5 * len(by_x) ** 0.5))  # measured: flat around it
+        self.shape = (-(-len(by_x) // size), size)
         in_y = np.arange(self.shape[0] * size)  # padding comes last in both orders
-        in_y[: len(x)] = np.argsort(self.by_y)[self.by_x]
+        in_y[: len(by_x)] = np.argsort(by_y)[by_x]
         in_x = np.argsort(in_y)
         self.table = np.eye(self.shape[0], dtype=np.float32)[in_y.reshape(self.shape) // size]
+        self.above = np.tril(np.ones((self.shape[0],) * 2, np.float32), k=-1)
         self.within_x = _inverted(in_y.reshape(self.shape)).astype(np.float32)
         block = in_x.reshape(self.shape) // size
         counted = block[:, :, None] == block[:, None, :]
         self.within_y = (_inverted(in_x.reshape(self.shape)) & ~counted).astype(np.float32)
 
-    def __call__(self, counts: Counts) -> Array:
-        """The pairs in each resample: (resamples, videos) to (resamples,)."""
-        ordered_x, ordered_y = self._blocks(counts, self.by_x), self._blocks(counts, self.by_y)
-        together = self._within(ordered_x, self.within_x) + self._within(ordered_y, self.within_y)
-        table = (ordered_x @ self.table).astype(np.float64)  # (blocks of x, resamples, blocks of y)
+    def __call__(self, ordered_x: Counts, ordered_y: Counts) -> Array:
+        """The pairs in each resample, of counts in both orders: (resamples,)."""
+        blocks_x, blocks_y = self._blocks(ordered_x), self._blocks(ordered_y)
+        together = self._within(blocks_x, self.within_x) + self._within(blocks_y, self.within_y)
+        table = blocks_x @ self.table  # (blocks of x, resamples, blocks of y)
         before = np.cumsum(table, axis=0) - table
-        above = before.sum(axis=2, keepdims=True) - np.cumsum(before, axis=2)
-        pairs: Array = together + np.einsum("irj,irj->r", table, above)
+        pairs: Array = together + np.einsum(
+            "irj,irj->r", table, before @ self.above, dtype=np.float64
+        )
         return pairs
 
-    def _blocks(self, counts: Counts, order: npt.NDArray[np.int64]) -> Counts:
-        """Counts in an order, cut into blocks: (blocks, resamples, size)."""
+    def _blocks(self, ordered: Counts) -> Counts:
+        """Counts cut into blocks: (blocks, resamples, size)."""
         blocks, size = self.shape
-        padded = np.zeros((len(counts), blocks * size), np.float32)
-        padded[:, : len(order)] = np.take(counts, order, axis=1)
-        return padded.reshape(len(counts), blocks, size).transpose(1, 0, 2)
+        padded = np.zeros((len(ordered), blocks * size), np.float32)
+        padded[:, : ordered.shape[1]] = ordered
+        return padded.reshape(len(ordered), blocks, size).transpose(1, 0, 2)
 
     @staticmethod
     def _within(blocks: Counts, marked: Counts) -> Array:
