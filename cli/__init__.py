@@ -3,7 +3,7 @@
 main        the entry point
 options     what the commands share: -c and --set, examples in the help, progress bars
 pipeline    demo, extract, evaluate, score, import-checkpoint, config
-training    train
+training    train, ablate
 cache       the feature store
 dataset     ratings, import, split, check, describe
 
