@@ -5,8 +5,12 @@ import csv
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .options import Commands, add_command, progress
+from .options import Commands, add_command, add_config, load, progress
+
+if TYPE_CHECKING:
+    from ..cache.store import FeatureStore
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -34,6 +38,15 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         action.add_argument("path", metavar="STORE", help="a folder or URL")
         if name == "export":
             action.add_argument("file", type=Path)
+        if name == "verify":
+            action.add_argument(
+                "--live",
+                type=int,
+                default=0,
+                metavar="N",
+                help="also extract N of the configuration's videos again and compare",
+            )
+            add_config(action)
         if name == "info":
             action.add_argument(
                 "--sample",
@@ -83,12 +96,38 @@ def _verify(given: argparse.Namespace) -> int:
                 problems += 1
                 print(problem, flush=True)
             step(done, len(store.shards))
+    if given.live > 0:
+        problems += _verify_live(store, given)
     info = store.info()
     print(
         f"{info['committed']} of {info['shards']} shards committed, {info['ok']} videos with "
         f"features, {info['failed']} failed; {problems or 'no'} problems"
     )
     return 2 if problems else 0
+
+
+def _verify_live(store: "FeatureStore", given: argparse.Namespace) -> int:
+    """Print what was found; returns the number of problems."""
+    from ..dataset.videos import load_dataset
+
+    config = load(given)
+    dataset = load_dataset(config.dataset)
+    from ..extract.live import verify_live
+
+    found = []
+    with progress("extract again") as step:
+        for deviation in verify_live(store, dataset, config.extract, given.live):
+            found.append(deviation)
+            step(len(found), given.live)
+    problems = [each for each in found if each.problem is not None]
+    for each in problems:
+        print(f"{each.video}: {each.problem}")
+    spatial, motion = max(d.spatial for d in found), max(d.motion for d in found)
+    print(
+        f"{len(found)} videos extracted again: largest deviation {spatial:.1e} (spatial), "
+        f"{motion:.1e} (motion) of the largest value"
+    )
+    return len(problems)
 
 
 def _repair(given: argparse.Namespace) -> None:

@@ -13,6 +13,9 @@ from .decode_pool import DecodePool
 from .encoder import Encoder
 from .settings import ExtractSettings
 
+LIMIT = 0.01
+"""The largest deviation that is no problem: above what 8 bits, a GPU and bfloat16 come to."""
+
 
 @dataclass(frozen=True)
 class Deviation:
@@ -23,7 +26,7 @@ class Deviation:
         spatial: largest difference of a value, over the largest stored value; that of rounding to
             the stored dtype included.
         motion: the same of the motion features.
-        problem: why they could not be compared, else None.
+        problem: why they could not be compared, or that they are others; None if they agree.
     """
 
     video: str
@@ -70,7 +73,9 @@ def verify_live(
             else:
                 made, kept = encoder.encode(outcome), store.read(video.id)
                 spatial, motion = map(_deviation, (made.spatial, made.motion), kept)
-                yield Deviation(video.id, spatial, motion)
+                far = max(spatial, motion) > LIMIT
+                problem = "features made again are not those that are stored" if far else None
+                yield Deviation(video.id, spatial, motion, problem)
 
 
 def _sha256(record: RowRecord) -> str:

@@ -1,5 +1,6 @@
 """Extraction on real clusters: nothing is lost, done twice or done differently."""
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -13,12 +14,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from distributed import Client
 from distributed.scheduler import KilledWorker
 
 from finevq.cache import _files
+from finevq.cache.records import Features
 from finevq.cache.space import DiskFull
 from finevq.cache.store import FeatureStore
 from finevq.cache.verify import verify
@@ -26,9 +29,9 @@ from finevq.config import Config, load_config
 from finevq.dataset.videos import Dataset, load_dataset
 from finevq.errors import ConfigError, IdentityMismatch
 from finevq.extract import cluster, run
-from finevq.extract.decode import decode
+from finevq.extract.decode import DecodedVideo, decode
 from finevq.extract.encoder import Encoder
-from finevq.extract.live import verify_live
+from finevq.extract.live import LIMIT, verify_live
 from finevq.extract.run import WorkersLost, extract
 from finevq.extract.settings import ExtractSettings
 from finevq.extract.tally import Tally
@@ -464,3 +467,20 @@ def test_features_can_be_made_again(worker) -> None:
     other = configured("extract.spatial.frames=2").extract
     with pytest.raises(IdentityMismatch, match=r"spatial\.frames: 1 in the store, 2 asked"):
         list(verify_live(extractor.store, dataset, other, 1))
+
+
+def test_features_that_come_out_otherwise_are_a_problem(
+    worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor, dataset = worker
+    extractor.extract_shard(0, {video.id: str(video.path) for video in dataset})
+    encode = Encoder.encode
+
+    def a_little_brighter(self: Encoder, video: DecodedVideo) -> Features:
+        brighter = np.minimum(video.frames, 240) + np.uint8(15)
+        return encode(self, dataclasses.replace(video, frames=brighter))
+
+    monkeypatch.setattr(Encoder, "encode", a_little_brighter)
+    (found,) = verify_live(extractor.store, dataset, extractor.settings, 1)
+    assert found.problem == "features made again are not those that are stored"
+    assert found.spatial > LIMIT > found.motion

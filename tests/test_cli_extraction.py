@@ -1,0 +1,114 @@
+"""What the commands around extraction say; extraction itself is replaced."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finevq.cache.identity import Identity
+from finevq.cache.settings import CacheSettings
+from finevq.cache.space import Space
+from finevq.cache.store import FeatureStore
+from finevq.cli import main as cli
+from finevq.extract import live, run
+from finevq.extract.live import Deviation
+from finevq.extract.tally import Tally
+from finevq.extract.worker import ShardReport
+
+
+@pytest.fixture(autouse=True)
+def _dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("made").mkdir()
+    Path("made", "videos.csv").write_text("video\na.mp4\nb.mp4\n")
+
+
+DATASET = ["--set", "dataset.folder=made", "--set", "dataset.name=made"]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What extraction was asked for; it tells of ten shards of two videos, one of which fails."""
+    found: dict[str, Any] = {}
+
+    def extract(
+        dataset: Any, settings: Any, cache: Any, *, progress: Callable[[Tally], None], **given: Any
+    ) -> Tally:
+        found.update(given)
+        tally = Tally(total=20, present=3, space=Space(10**9, 5 * 10**8), processes=1)
+        progress(tally)
+        tally.start(1)
+        for shard in range(10):
+            failed = {"made/b.mp4": "is empty (0 bytes)"} if shard == 4 else {}
+            tally.add(ShardReport(shard, 2, failed, 90, 10**8, 1.0, 3.0, 0.1))
+            progress(tally)
+        tally.stop()
+        return tally
+
+    monkeypatch.setattr(run, "extract", extract)
+    return found
+
+
+def test_plan_and_progress_are_lines_without_a_terminal(asked, capsys) -> None:
+    assert cli.main(["extract", *DATASET]) == 0
+    out, err = capsys.readouterr()
+    plan, *lines = err.splitlines()
+    assert plan.startswith("extract: 20 videos need 1.00 GB, 0.50 GB are free: not enough")
+    assert len(lines) == 10
+    assert lines[4].startswith("extract: 10/20 videos, ")
+    assert "frames/s, forward " in lines[4]
+    assert lines[4].endswith(" left, 1 failed")
+    assert out.splitlines() == [
+        "features of 19 videos stored in runs/demo/features; 3 were there before; 1 failed",
+        "  failed: made/b.mp4: is empty (0 bytes)",
+    ]
+
+
+def test_summary_is_written(asked) -> None:
+    assert cli.main(["extract", "--summary", "runs/summary.json", *DATASET]) == 0
+    summary = json.loads(Path("runs", "summary.json").read_text("utf-8"))
+    assert summary["videos"] == {"extracted": 19, "failed": 1, "present": 3, "left": 0}
+    assert summary["failures"] == {"made/b.mp4": "is empty (0 bytes)"}
+
+
+def test_range_and_retry_are_passed_on(asked) -> None:
+    assert cli.main(["extract", "--shards", "100:200", "--retry-failed", *DATASET]) == 0
+    assert asked == {"shards": range(100, 200), "retry_failed": True}
+
+
+@pytest.mark.parametrize("text", ["7", "5:5", "9:3", "-2:4", "a:b", ""])
+def test_impossible_range_is_refused(asked, capsys, text: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["extract", f"--shards={text}", *DATASET])
+    assert ended.value.code == 2
+    assert "write it as FIRST:END" in capsys.readouterr().err
+    assert asked == {}
+
+
+def test_live_verification_names_the_largest_deviation(
+    capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = CacheSettings(path="features", rows_per_shard=2, dtype="float16")
+    shapes = {"spatial": (1, 2, 3), "motion": (1, 4)}
+    FeatureStore.create("features", Identity({"spatial": 1}), shapes, settings)
+    found = [Deviation("made/a.mp4", 1e-4, 3e-4), Deviation("made/b.mp4", 2e-4, 2e-4)]
+    asked: list[int] = []
+
+    def verify_live(store: Any, dataset: Any, settings: Any, count: int) -> list[Deviation]:
+        asked.append(count)
+        return found
+
+    monkeypatch.setattr(live, "verify_live", verify_live)
+    command = ["cache", "verify", "features", "--live", "5", *DATASET]
+    assert cli.main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "2 videos extracted again: largest deviation 2.0e-04 (spatial), 3.0e-04 (motion) of the "
+        "largest value"
+    )
+    found.append(Deviation("made/c.mp4", problem="is empty (0 bytes)"))
+    assert cli.main(command) == 2
+    assert "made/c.mp4: is empty (0 bytes)" in capsys.readouterr().out
+    assert asked == [5, 5]
