@@ -117,8 +117,13 @@ def _by_option(answer: Answer) -> dict[str, float]:
 
 
 def _training_labels(folder: Path) -> dict[str, np.ndarray]:
-    """The MOS of the training part by dimension, as far as the checkpoint has them."""
+    """The MOS of the training part by dimension, as far as the checkpoint has them.
+
+    Of several datasets that it was trained on the first counts, on whose scale scores are.
+    """
     table = read_training_set(folder)
-    if table is None:
+    if table is None or table.empty:
         return {}
+    datasets = table["video"].str.partition("/")[0]
+    table = table[datasets == datasets.iloc[0]]
     return {dimension: table[dimension].dropna().to_numpy() for dimension in DIMENSIONS}

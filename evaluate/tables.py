@@ -101,7 +101,7 @@ def as_text(
             head += f", those that all predict; p: SRCC against {next(iter(having))}"
         rows = [["", *TITLES.values(), "SRCC 95 %", *(["p"] if len(having) > 1 else [])]]
         rows += [_text_row(model, found, next(iter(having))) for model, found in having.items()]
-        rows += _published_rows(others, dimension)
+        rows += _published_rows(others, dimension, len(rows[0]))
         reasons = {f"  {m}: {found['reason']}" for m, found in having.items() if "reason" in found}
         blocks.append("\n".join([head, *_aligned(rows), *sorted(reasons)]))
     return "\n\n".join(blocks)
@@ -117,7 +117,7 @@ def _text_row(model: str, found: Mapping[str, Any], first: str) -> list[str]:
     return cells
 
 
-def _published_rows(others: pd.DataFrame | None, dimension: str) -> list[list[str]]:
+def _published_rows(others: pd.DataFrame | None, dimension: str, columns: int) -> list[list[str]]:
     if others is None:
         return []
     rows = []
@@ -125,7 +125,8 @@ def _published_rows(others: pd.DataFrame | None, dimension: str) -> list[list[st
     for (source, method), found in here.groupby(["source", "method"], sort=False):
         values = dict(zip(found["metric"], found["value"], strict=True))
         cells = [_figure(values.get(metric)) for metric in METRICS]
-        rows.append([str(method), *cells, f"published: {source}"])
+        empty = [""] * (columns - len(cells) - 1)
+        rows.append([str(method), *cells, *empty, f"published: {source}"])
     return rows
 
 
@@ -134,11 +135,12 @@ def _figure(value: float | None) -> str:
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
+    most = max(map(len, rows))
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(most)]
     return [
         "  "
         + "  ".join(
-            cell.ljust(width) if i in (0, len(METRICS) + 1) else cell.rjust(width)
+            cell.rjust(width) if 0 < i <= len(METRICS) else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=False))
         ).rstrip()
         for row in rows
