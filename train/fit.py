@@ -91,11 +91,12 @@ def train(
     Raises:
         CheckpointError: `train.out` holds another run, or the base model cannot be used.
         ConfigError: more frames or clips than there are, or a tracker or device that is not there.
-        DatasetError: the train part is empty or has no labels.
+        DatasetError: the train part is empty or has no labels, or two datasets have one name.
         IdentityMismatch: the features were not made with `extraction`.
         StoreError: features are missing.
         NonFiniteLoss: the loss became infinite or NaN; the last epoch's checkpoint is kept.
     """
+    _check_names([dataset, *also])
     taught = [Source.load(each, "train") for each in (dataset, *also)]
     chosen = Source.load(dataset, "val")
     run = run_content(taught, chosen, store, settings)
@@ -152,6 +153,16 @@ def train(
         write_info(vision.info(info, settings.out) if vision else info, settings.out)
     PartialState().wait_for_everyone()
     return read_info(settings.out)
+
+
+def _check_names(datasets: Sequence[Dataset]) -> None:
+    names = [dataset.settings.name for dataset in datasets]
+    for name in names:
+        if names.count(name) > 1:
+            raise DatasetError(
+                f"two of the datasets are named {name!r}: their videos could not be told apart; "
+                "set another dataset.name in one of the files of train.also, and extract it"
+            )
 
 
 def _usable(store: FeatureStore, source: Source, part: Part) -> Source:

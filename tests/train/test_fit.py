@@ -405,8 +405,10 @@ def test_run_ends_when_validation_gets_no_better(
 
 
 def test_reading_processes_change_nothing(
-    dataset, store, make_settings: MakeSettings, tmp_path
+    make_dataset, make_store, make_settings: MakeSettings, tmp_path
 ) -> None:
+    dataset = make_dataset({"train": 3})  # without a part val: one process less to start
+    store = make_store(dataset.ids)
     one = make_settings(out=tmp_path / "one", epochs=1.0)
     other = make_settings(out=tmp_path / "other", epochs=1.0, readers=1)
     for settings in (one, other):
@@ -540,6 +542,8 @@ def test_several_datasets_are_learned_each_on_its_own_scale(
     assert info.mos_range == (0.0, 100.0)
     with pytest.raises(CheckpointError, match="holds a run with other data"):
         train(dataset, store, settings, {})
+    with pytest.raises(DatasetError, match="two of the datasets are named 'made'"):
+        train(dataset, store, settings, {}, also=[dataset])
 
 
 def test_video_with_too_many_questions_takes_several_sequences(
