@@ -171,7 +171,8 @@ def test_load_gives_a_typed_card(folder: Path, cards: dict[str, ScoreCard]) -> N
 def test_percentile_is_among_the_training_labels(folder: Path, tmp_path: Path) -> None:
     checkpoint = shutil.copytree(folder / "checkpoint", tmp_path / "checkpoint")
     labels = [1.0, 1.1, 1.2, 5.0]  # an untrained head scores in the middle
-    rows = [f"v{i},{'a' * 64},,,,,,{label}" for i, label in enumerate(labels)]
+    rows = [f"made/{i}.mp4,{'a' * 64},,,,,,{label}" for i, label in enumerate(labels)]
+    rows.append(f"other/0.mp4,{'a' * 64},,,,,,80.0")  # of another scale
     header = ",".join(["video", "sha256", *DIMENSIONS])
     (checkpoint / "training.csv").write_text("\n".join([header, *rows]) + "\n")
     card = Scorer(checkpoint).score(folder / "a.mp4")
