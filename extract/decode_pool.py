@@ -117,14 +117,20 @@ class DecodePool:
         while waiting:
             yield waiting.popleft().result()
 
-    def _try(self, path: str, future: Future[Outcome], failures: tuple[str, ...]) -> None:
-        """Schedule the next decoder; `failures` says how those before it ended."""
+    def _try(
+        self, path: str, future: Future[Outcome], failures: tuple[str, ...], *, again: bool = False
+    ) -> None:
+        """Schedule the next decoder; `failures` says how those before it ended.
+
+        A process that gets a SIGKILL was most likely ended from outside, as for want of memory:
+        its decoder is tried `again`, once, so that the video's pixels stay those of the first.
+        """
         child = self._pool.schedule(
             self._decoders[len(failures)],
             args=(path, self._sampling),
             timeout=self._settings.timeout_s,
         )
-        child.add_done_callback(lambda done: self._settle(done, path, future, failures))
+        child.add_done_callback(lambda done: self._settle(done, path, future, failures, again))
 
     def _settle(
         self,
@@ -132,6 +138,7 @@ class DecodePool:
         path: str,
         future: Future[Outcome],
         failures: tuple[str, ...],
+        again: bool,
     ) -> None:
         try:
             future.set_result(child.result())
@@ -142,6 +149,9 @@ class DecodePool:
             reason = f"decoding took longer than {limit} and was stopped"
             self._try_again(path, future, (*failures, reason))
         except ProcessExpired as error:
+            if error.exitcode == -signal.SIGKILL and not again:
+                self._try_again(path, future, failures, again=True)
+                return
             reason = f"crashed the decoder ({_death(error.exitcode)})"
             self._try_again(path, future, (*failures, reason))
         except CancelledError:
@@ -150,12 +160,14 @@ class DecodePool:
         except Exception as error:  # a bug in our own code: the caller gets its traceback
             future.set_exception(error)
 
-    def _try_again(self, path: str, future: Future[Outcome], failures: tuple[str, ...]) -> None:
+    def _try_again(
+        self, path: str, future: Future[Outcome], failures: tuple[str, ...], *, again: bool = False
+    ) -> None:
         if len(failures) == len(self._decoders):
             future.set_result(_failure(*failures))
             return
         try:
-            self._try(path, future, failures)
+            self._try(path, future, failures, again=again)
         except RuntimeError:  # the pool has ended meanwhile
             future.cancel()
 

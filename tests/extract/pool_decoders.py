@@ -19,6 +19,12 @@ def behave(path: str, sampling: object) -> str:
         time.sleep(0.5)
     if name == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
+    if name == "kill":  # from outside, once or always
+        with open(path.partition("-")[2], "a+b") as log:
+            log.write(b".")
+            log.flush()
+            if log.tell() == 1 or "always" in path:
+                os.kill(os.getpid(), signal.SIGKILL)
     if name == "exit":
         os._exit(3)
     if name == "bug":

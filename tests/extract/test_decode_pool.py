@@ -69,6 +69,21 @@ def test_second_decoder_takes_what_the_first_hung_or_crashed_on(stand_ins) -> No
     assert outcomes == ["a", "b", "c"]
 
 
+def test_decoder_that_was_killed_once_is_tried_again(stand_ins, tmp_path) -> None:
+    path = f"kill-{tmp_path / 'log'}"
+    with DecodePool(SAMPLING, settings(), stand_ins.behave, stand_ins.second) as pool:
+        outcome = pool.submit(path).result()
+    assert outcome.split()[1] == path  # the second decoder names it without "kill-"
+
+
+def test_decoder_that_is_always_killed_is_followed_by_the_second(stand_ins, tmp_path) -> None:
+    path = f"kill-{tmp_path / 'always'}"
+    with DecodePool(SAMPLING, settings(), stand_ins.behave, stand_ins.second) as pool:
+        outcome = pool.submit(path).result()
+    assert outcome.split()[1] == path.removeprefix("kill-")
+    assert (tmp_path / "always").read_bytes() == b".."
+
+
 def test_both_reasons_are_kept(stand_ins) -> None:
     with DecodePool(SAMPLING, settings(timeout_s=1.0), stand_ins.behave, stand_ins.second) as pool:
         outcomes = [str(outcome) for outcome in pool.decode_all(["hang-exit", "crash-hang"])]
