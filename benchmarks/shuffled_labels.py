@@ -12,6 +12,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,24 +65,25 @@ def control(seed: int, folder: Path) -> dict[str, float | None]:
 
 
 def main() -> None:
-    runs = []
-    for seed in SEEDS:
-        with tempfile.TemporaryDirectory() as folder:
-            runs.append({"seed": seed, **control(seed, Path(folder))})
-        print(json.dumps(runs[-1]), flush=True)
     config, _ = load_config()
     demo = json.loads((config.evaluate.out / "metrics.json").read_text("utf-8"))
-    result = {
+    result: dict[str, Any] = {
+        "videos": demo["coverage"]["predicted"],
         "true_labels": {
             "mean": demo["mean"]["srcc"],
             **{d: demo["dimensions"][d]["srcc"] for d in DIMENSIONS},
         },
-        "shuffled_labels": runs,
-        "videos": demo["coverage"]["predicted"],
+        "shuffled_labels": [],
     }
-    text = json.dumps(result, indent=2)
-    Path(__file__).with_name("results").joinpath("shuffled_labels.json").write_text(text + "\n")
-    print(text)
+    for seed in SEEDS:
+        with tempfile.TemporaryDirectory() as folder:
+            result["shuffled_labels"].append({"seed": seed, **control(seed, Path(folder))})
+        means = [run["mean"] for run in result["shuffled_labels"]]
+        result["shuffled_mean"] = sum(means) / len(means)
+        text = json.dumps(result, indent=2)
+        # After each run: one takes minutes.
+        Path(__file__).with_name("results").joinpath("shuffled_labels.json").write_text(text + "\n")
+        print(json.dumps(result["shuffled_labels"][-1]), flush=True)
 
 
 if __name__ == "__main__":

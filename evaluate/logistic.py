@@ -19,6 +19,10 @@ FEWEST = 5
 
 _EVALUATIONS = 5000
 
+_NARROWEST, _WIDEST = np.log(0.05), 14.0
+"""Logarithms of widths, in standard deviations of the scores. Below the first the curve is a step
+between two videos, whose place and height rounding decides; above the last it is a line."""
+
 
 @dataclass(frozen=True)
 class Logistic:
@@ -50,8 +54,7 @@ def fit_logistic(x: Array, y: Array) -> Logistic | None:
     def residuals(parameters: Array) -> Array:
         top, bottom, shifted, log_width = parameters
         middle = shifted - 1
-        # Beyond these widths the curve is a line or a step to every digit.
-        share: Array = expit((unit - middle) * np.exp(-np.clip(log_width, -14, 14)))
+        share: Array = expit((unit - middle) * np.exp(-np.clip(log_width, _NARROWEST, _WIDEST)))
         distance: Array = bottom + (top - bottom) * share - y
         return distance
 
@@ -60,5 +63,5 @@ def fit_logistic(x: Array, y: Array) -> Logistic | None:
     if found.status <= 0 or not np.all(np.isfinite(found.x)):
         return None
     top, bottom, shifted, log_width = found.x
-    width = float(np.exp(np.clip(log_width, -14, 14)))
+    width = float(np.exp(np.clip(log_width, _NARROWEST, _WIDEST)))
     return Logistic(float(top), float(bottom), centre + spread * float(shifted - 1), spread * width)
