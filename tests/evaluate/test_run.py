@@ -65,7 +65,7 @@ def predictions(settings: EvaluateSettings) -> pd.DataFrame:
 
 
 def unfitted(metrics: Any) -> Any:
-    """Metrics without the fitted curve: on five videos its optimum is flat, and rounding decides."""
+    """Metrics without the fitted curve, whose place rounding decides on only five videos."""
     if not isinstance(metrics, dict):
         return metrics
     return {k: unfitted(v) for k, v in metrics.items() if "fitted" not in k and k != "curve"}
