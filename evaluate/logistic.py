@@ -44,24 +44,35 @@ def fit_logistic(x: Array, y: Array) -> Logistic | None:
     """Fit MOS y to scores x, shape (videos,), neither constant; None if no optimum is found.
 
     The start is that of the published code: the extremes of y, the mean of x, a quarter of its
-    standard deviation. The fit is made on standardised scores around a middle of its own: published
-    code hands x itself to `scipy.optimize.curve_fit`, whose steps are in proportion to a parameter,
-    so that a middle that starts at 0 never moves (docs/evaluation.md has the difference).
+    standard deviation. The fit is made on standardised scores, its steps in units of their own:
+    published code hands x itself to `scipy.optimize.curve_fit`, whose steps are in proportion to a
+    parameter, so that a middle that starts at 0 never moves (docs/evaluation.md has the
+    difference). Bounded and with exact derivatives, it gives the same bits every time, which
+    MINPACK on numerical ones did not for few videos.
     """
     centre, spread = float(x.mean()), float(x.std())
     unit = (x - centre) / spread
 
     def residuals(parameters: Array) -> Array:
-        top, bottom, shifted, log_width = parameters
-        middle = shifted - 1
-        share: Array = expit((unit - middle) * np.exp(-np.clip(log_width, _NARROWEST, _WIDEST)))
-        distance: Array = bottom + (top - bottom) * share - y
+        top, bottom, middle, log_width = parameters
+        distance: Array = bottom + (top - bottom) * expit((unit - middle) / np.exp(log_width)) - y
         return distance
 
-    start = [y.max(), y.min(), 1.0, np.log(0.25)]  # a middle of 0, see above
-    found = least_squares(residuals, start, method="lm", max_nfev=_EVALUATIONS)
+    def jacobian(parameters: Array) -> Array:
+        top, bottom, middle, log_width = parameters
+        share = expit((unit - middle) / np.exp(log_width))
+        slope = (top - bottom) * share * (1 - share) / np.exp(log_width)
+        return np.stack([share, 1 - share, -slope, -slope * (unit - middle)], axis=1)
+
+    found = least_squares(
+        residuals,
+        x0=[y.max(), y.min(), 0, np.log(0.25)],
+        jac=jacobian,
+        bounds=([-np.inf, -np.inf, -np.inf, _NARROWEST], [np.inf, np.inf, np.inf, _WIDEST]),
+        x_scale=[y.std(), y.std(), 1, 1],
+        max_nfev=_EVALUATIONS,
+    )
     if found.status <= 0 or not np.all(np.isfinite(found.x)):
         return None
-    top, bottom, shifted, log_width = found.x
-    width = float(np.exp(np.clip(log_width, _NARROWEST, _WIDEST)))
-    return Logistic(float(top), float(bottom), centre + spread * float(shifted - 1), spread * width)
+    top, bottom, middle, log_width = map(float, found.x)
+    return Logistic(top, bottom, centre + spread * middle, spread * float(np.exp(log_width)))

@@ -109,15 +109,17 @@ class _Handler(BaseHTTPRequestHandler):
             # A name of our own: the visitor's never becomes a path.
             path = os.path.join(folder, "video")
             with open(path, "wb") as file:
-                if not _copy(self.rfile, file, length):
-                    self._say(HTTPStatus.BAD_REQUEST, "the video was cut off on its way")
-                    return
-            with self.server.busy:  # one model, one video at a time
-                card = self.server.score(path)
-            if card.error is not None:
-                self._say(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {card.error}")
-            else:
-                self._reply(HTTPStatus.OK, card_html(card, name), _POLICY)
+                whole = _copy(self.rfile, file, length)
+            if whole:
+                with self.server.busy:  # one model, one video at a time
+                    card = self.server.score(path)
+        # Only now, so that whoever has the answer can be sure that the video is gone.
+        if not whole:
+            self._say(HTTPStatus.BAD_REQUEST, "the video was cut off on its way")
+        elif card.error is not None:
+            self._say(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {card.error}")
+        else:
+            self._reply(HTTPStatus.OK, card_html(card, name), _POLICY)
 
     def _trusted(self) -> bool:
         """Refuse a page of another site that sends the visitor's browser here."""

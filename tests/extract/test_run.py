@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import string
 import subprocess
 import sys
 import time
@@ -441,9 +442,10 @@ def test_full_disk_is_one_line_and_a_later_run_resumes(
 
 
 def test_stop_keeps_what_is_finished(folder: Path, run_command) -> None:
-    for name in "fghij":
+    names = string.ascii_letters  # so many that one worker is far from the end when it is stopped
+    for name in names[5:]:
         shutil.copy("dataset/a.mp4", f"dataset/{name}.mp4")
-    list_videos("abcdefghij")
+    list_videos(names)
     process = run_command("extract.cluster.workers=1")
     wait_for_commits(process, Path("features"), 1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
@@ -452,7 +454,7 @@ def test_stop_keeps_what_is_finished(folder: Path, run_command) -> None:
     assert said.decode().splitlines()[-1].startswith("finevq: stopped; ")
     assert "Traceback" not in said.decode()
     store = FeatureStore.open("features")
-    assert 1 <= len(store.committed()) < 10
+    assert 1 <= len(store.committed()) < len(names)
     assert list(verify(store)) == []
 
 
