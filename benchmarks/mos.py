@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +162,9 @@ def write_study(path: Path) -> int:
 def speed() -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ratings.csv"
-        count = write_study(path)
+        # By a child, so that its arrays leave this process's memory as a user's is.
+        with get_context("spawn").Pool(1) as pool:
+            count = pool.apply(write_study, (path,))
         times = []
         for _ in range(ROUNDS):
             start = time.perf_counter()
@@ -180,11 +183,12 @@ def speed() -> dict[str, object]:
 
 
 def main(folder: Path) -> int:
+    fast = speed()  # first, in a fresh process, as a user runs it
     result = {
         "sureal": against_sureal(folder),
         "live_yt_hfr": against_hfr(folder),
         "recovery": recovery(),
-        "speed": speed(),
+        "speed": fast,
     }
     text = json.dumps(result, indent=2)
     Path(__file__).with_name("results").joinpath("mos.json").write_text(text + "\n")
@@ -198,8 +202,8 @@ def main(folder: Path) -> int:
             result["recovery"]["plain"]["rmse_after_the_best_line"]  # type: ignore[index]
         )
     )
-    fast = result["speed"]["ratio"]["median"] <= 3  # type: ignore[index]
-    return 0 if same and near and better and fast else 1
+    in_time = fast["ratio"]["median"] <= 3  # type: ignore[index]
+    return 0 if same and near and better and in_time else 1
 
 
 if __name__ == "__main__":

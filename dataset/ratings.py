@@ -216,12 +216,18 @@ def _sums(codes: Index, values: Array, keep: Mask, size: int) -> Array:
     return np.asarray(np.bincount(codes, weights=kept, minlength=size), dtype=np.float64)
 
 
-def _moments(codes: Index, values: Array, keep: Mask, size: int) -> tuple[Array, Array, Array]:
-    """For each code: how many values, their mean and their sum of squared deviations."""
-    count = _counts(codes, keep, size)
-    with np.errstate(invalid="ignore"):
-        mean = _sums(codes, values, keep, size) / count
-    return count, mean, _sums(codes, np.square(values - mean[codes]), keep, size)
+class _Moments:
+    """For each code: how many values, their mean and their sum of squared deviations.
+
+    `distance` is that of each value from the mean of its code.
+    """
+
+    def __init__(self, codes: Index, values: Array, keep: Mask, size: int) -> None:
+        self.count = _counts(codes, keep, size)
+        with np.errstate(invalid="ignore"):
+            self.mean = _sums(codes, values, keep, size) / self.count
+        self.distance: Array = values - self.mean[codes]
+        self.squares = _sums(codes, np.square(self.distance), keep, size)
 
 
 def _zero(squares: Array) -> Mask:
@@ -243,15 +249,16 @@ def _adjust(ratings: Ratings, rule: Rule, reason: NDArray[np.int8]) -> Array:
     """
     score, rater, keep = ratings.score, ratings.rater, reason == 0
     if rule.adjust == "zscore":
-        count, mean, squares = _moments(rater, score, keep, _raters(ratings))
-        why = np.select([count == 1, _zero(squares)], [_ONLY, _CONSTANT], 0).astype(np.int8)
-        np.copyto(reason, why[rater], where=keep)
+        of = _Moments(rater, score, keep, _raters(ratings))
+        why = np.select([of.count == 1, _zero(of.squares)], [_ONLY, _CONSTANT], 0).astype(np.int8)
+        if why.any():
+            np.copyto(reason, why[rater], where=keep)
         with np.errstate(invalid="ignore", divide="ignore"):
-            z = (score - mean[rater]) / np.sqrt(squares / (count - 1))[rater]
-        return 100 * (z + 3) / 6
+            deviation = np.sqrt(of.squares / (of.count - 1))
+            return 100 * (of.distance / deviation[rater] + 3) / 6
     if rule.adjust == "bias":
-        _, mean, _ = _moments(ratings.item, score, keep, _items(ratings))
-        _, bias, _ = _moments(rater, score - mean[ratings.item], keep, _raters(ratings))
+        of_item = _Moments(ratings.item, score, keep, _items(ratings))
+        bias = _Moments(rater, of_item.distance, keep, _raters(ratings)).mean
         return score - bias[rater]
     return score
 
@@ -264,8 +271,8 @@ def _outliers(
     A video on which all agree has no outliers, also where the limits count as outside.
     """
     item, size = ratings.item, _items(ratings)
-    count, mean, squares = _moments(item, values, keep, size)
-    distance = values - mean[item]
+    of = _Moments(item, values, keep, size)
+    count, squares, distance = of.count, of.squares, of.distance
     fourth = _sums(item, np.square(np.square(distance)), keep, size)
     with np.errstate(invalid="ignore", divide="ignore"):
         kurtosis = (fourth / count) / (squares / count) ** 2
@@ -301,13 +308,14 @@ def _rejected(
 
 
 def _means(ratings: Ratings, values: Array, keep: Mask) -> pd.DataFrame:
-    count, mean, squares = _moments(ratings.item, values, keep, _items(ratings))
+    of = _Moments(ratings.item, values, keep, _items(ratings))
+    count = of.count
     with np.errstate(invalid="ignore", divide="ignore"):
-        deviation = np.where(count > 1, np.sqrt(squares / (count - 1)), np.nan)
+        deviation = np.where(count > 1, np.sqrt(of.squares / (count - 1)), np.nan)
         interval = NORMAL_95 * deviation / np.sqrt(count)
     shape = (len(ratings.videos), len(ratings.dimensions))
     statistics = {
-        "": mean,
+        "": of.mean,
         "_ci95": interval,
         "_std": deviation,
         "_ratings": count.astype(np.int64),
@@ -323,14 +331,18 @@ def _means(ratings: Ratings, values: Array, keep: Mask) -> pd.DataFrame:
 
 
 def _removed_table(ratings: Ratings, reason: NDArray[np.int8]) -> pd.DataFrame:
-    out = reason > 0
+    out = np.flatnonzero(reason)
+
+    def named(names: Sequence[str], codes: Index) -> pd.api.extensions.ExtensionArray:
+        return pd.array(list(names), dtype="str").take(codes)
+
     return pd.DataFrame(
         {
-            "subject": np.asarray(ratings.subjects, dtype=object)[ratings.subject[out]],
-            "video": np.asarray(ratings.videos, dtype=object)[ratings.video[out]],
-            "dimension": np.asarray(ratings.dimensions, dtype=object)[ratings.dimension[out]],
+            "subject": named(ratings.subjects, ratings.subject[out]),
+            "video": named(ratings.videos, ratings.video[out]),
+            "dimension": named(ratings.dimensions, ratings.dimension[out]),
             "score": ratings.score[out],
-            "reason": np.asarray(REASONS, dtype=object)[reason[out]],
+            "reason": named(REASONS, reason[out].astype(np.intp)),
         }
     )
 
