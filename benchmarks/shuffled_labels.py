@@ -3,9 +3,12 @@
     .venv/bin/finevq demo
     .venv/bin/python benchmarks/shuffled_labels.py
 
-Gives the labels and questions of every train and val video to another one, trains on the demo's
-features, and measures on the true labels of the test part. A mean SRCC clearly above zero would
-mean that the test labels leak into training.
+Gives the labels of every train and val video to others, each dimension in an order of its own, and
+its questions to another one, trains on the demo's features, and measures on the true labels of the
+test part. A mean SRCC clearly above zero would mean that the test labels leak into training.
+
+Labels that stay together in one order share one chance: what is easiest to see in a video, how much
+is wrong with it, then goes with all six of them or against all six.
 """
 
 import json
@@ -27,16 +30,17 @@ SEEDS = (0, 1, 2)
 
 
 def shuffle(source: Path, target: Path, split: str, seed: int) -> None:
-    """Copy a dataset's tables with the labels of the train and val parts permuted."""
+    """Copy a dataset's tables with labels and questions of the train and val parts permuted."""
     shutil.copytree(source / "splits", target / "splits")
     table = pd.read_csv(source / "videos.csv")
     part = pd.read_csv(source / "splits" / f"{split}.csv").set_index("video")["part"]
     rows = np.flatnonzero(table["video"].map(part).isin(["train", "val"]))
-    permuted = np.random.default_rng(seed).permutation(rows)
-    names = dict(zip(table["video"].iloc[permuted], table["video"].iloc[rows], strict=True))
-    columns = list(DIMENSIONS)
-    table.loc[rows, columns] = table.loc[permuted, columns].to_numpy()
+    rng = np.random.default_rng(seed)
+    for dimension in DIMENSIONS:
+        table.loc[rows, dimension] = table.loc[rng.permutation(rows), dimension].to_numpy()
     table.to_csv(target / "videos.csv", index=False)
+    videos = table["video"].iloc[rows]
+    names = dict(zip(videos, rng.permutation(videos), strict=True))
     lines = []
     for line in (source / "questions.jsonl").read_text("utf-8").splitlines():
         entry = json.loads(line)

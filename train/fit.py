@@ -38,6 +38,7 @@ from .probe import fit_score_head
 from .reading import Collator, Samples, Source, in_store
 from .runs import claim, finished, last_whole, run_content
 from .settings import TrainSettings
+from .sharding import shard_frozen
 from .trainer import FineVQTrainer, NonFiniteLoss, Progress
 from .training_set import write_training_set
 
@@ -118,6 +119,8 @@ def train(
     model, packer = build_model(info, base, vision.encoder if vision else None)
     if settings.gradient_checkpointing:
         checkpoint_gradients(model)
+    if settings.shard:
+        shard_frozen(model, PartialState(cpu=settings.device == "cpu").device)
     samples, validation = _samples(store, taught, chosen, packer, settings.max_tokens)
     last = last_whole(settings.out / "trainer")
     if last is None and settings.start:

@@ -13,7 +13,7 @@ from .prompts import PROMPTS_VERSION
 from .reading import Source
 from .settings import TrainSettings
 
-HOW = {"out", "device", "readers", "trackers"}
+HOW = {"out", "device", "shard", "readers", "trackers"}
 """Settings that decide where and how fast a run is, not what comes out."""
 
 

@@ -38,6 +38,7 @@ class TrainSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     accumulate: int = Field(ge=1)
     max_tokens: int = Field(ge=1)
     gradient_checkpointing: bool
+    shard: bool
     readers: int = Field(ge=0)
     learning_rate: float = Field(gt=0)
     warmup: float = Field(ge=0, lt=1)

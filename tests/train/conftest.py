@@ -33,6 +33,7 @@ def make_settings(tmp_path: Path) -> MakeSettings:
             "accumulate": 1,
             "max_tokens": 4096,
             "gradient_checkpointing": False,
+            "shard": False,
             "readers": 0,
             "learning_rate": 1e-3,
             "warmup": 0.1,

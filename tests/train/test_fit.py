@@ -278,7 +278,7 @@ def test_run_json_says_what_the_run_was_given(dataset, store, make_settings: Mak
     run = json.loads((settings.out / "run.json").read_text())
     assert run["features"] == store.layout.identity.digest
     assert run["settings"]["lora"] == {"rank": 4, "alpha": 8, "dropout": 0.05}
-    assert run["settings"].keys().isdisjoint({"out", "device", "readers", "trackers"})
+    assert run["settings"].keys().isdisjoint({"out", "device", "shard", "readers", "trackers"})
 
 
 def test_killed_run_goes_on_to_the_weights_of_an_undisturbed_one(
@@ -330,15 +330,16 @@ def test_step_of_several_passes_is_that_of_one_large_batch(
     assert_close_weights(parts.out, whole.out)
 
 
+@pytest.mark.parametrize("shard", [False, True], ids=["whole", "sharded"])
 def test_two_processes_are_as_one_with_twice_the_batch(
-    make_dataset, make_store, make_settings: MakeSettings, tmp_path
+    make_dataset, make_store, make_settings: MakeSettings, tmp_path, shard: bool
 ) -> None:
     # Videos have different numbers of questions: a mean of the processes' means would differ.
     dataset = make_dataset({"train": 4, "val": 3})
     store = make_store(dataset.ids)
     one = make_settings(out=tmp_path / "one", lora=NO_DROPOUT, videos_per_batch=2)
     info = train(dataset, store, one, {})
-    changed = {"out": str(tmp_path / "two"), "videos_per_batch": 1, "trackers": []}
+    changed = {"out": str(tmp_path / "two"), "videos_per_batch": 1, "trackers": [], "shard": shard}
     config = json.loads(one.model_dump_json()) | changed
     overrides = [
         "dataset.name=made",
@@ -357,8 +358,16 @@ def test_two_processes_are_as_one_with_twice_the_batch(
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert run.stdout == f"checkpoint in {tmp_path / 'two'}\n"
+    held = re.search(r"frozen weights: (\S+) of (\S+) MB in each process", run.stderr)
+    assert (held is not None) == shard
+    assert held is None or float(held[1]) < 0.9 * float(held[2])
     assert_close_weights(tmp_path / "two", one.out)
     assert read_info(tmp_path / "two").base_hash == info.base_hash
+
+
+def test_one_process_has_nothing_to_shard(dataset, store, make_settings: MakeSettings) -> None:
+    with pytest.raises(ConfigError, match=r"train\.shard = true: there is one process"):
+        train(dataset, store, make_settings(shard=True), {})
 
 
 def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(
