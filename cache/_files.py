@@ -1,5 +1,6 @@
 """Whole files of a store, read and replaced as one; local folders and fsspec URLs look the same."""
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -13,6 +14,7 @@ from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
 from ..errors import StoreError
+from .space import DiskFull, is_disk_full
 
 _BLOCK = 1 << 20
 """Bytes read at once: they fit into the processor's second cache."""
@@ -25,7 +27,14 @@ class Folder:
         StoreError: The URL's protocol is unknown or the package that serves it is not installed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, stage: str = "") -> None:
+        """Name a folder, which need not exist.
+
+        Args:
+            url: A path or fsspec URL.
+            stage: A local folder for copies of the files behind a URL that are read in parts, each
+                copied whole when it is first read; empty to read the parts from where they are.
+        """
         try:
             self._fs, path = fsspec.url_to_fs(url)
         except (ImportError, ValueError) as error:
@@ -34,6 +43,8 @@ class Folder:
         self.local = isinstance(self._fs, LocalFileSystem)
         # An absolute path, as a worker that gets this store may run in another folder.
         self.url = self._path if self.local else url.rstrip("/")
+        self.stage = stage
+        self._staged: dict[str, str] = {}
 
     def exists(self, name: str) -> bool:
         """Tell whether there is a file or folder of that name."""
@@ -64,7 +75,7 @@ class Folder:
             FileNotFoundError: There is no such file.
             ValueError: The file ends before.
         """
-        if not self.local:
+        if not self.local and not self.stage:
             end = start + len(buffer) if start >= 0 else None
             raw = self._fs.cat_file(self._at(name), start=start, end=end)
             if len(raw) != len(buffer):
@@ -72,7 +83,7 @@ class Folder:
             buffer[:] = np.frombuffer(raw, np.uint8)
             yield buffer
             return
-        with open(self._at(name), "rb", buffering=0) as file:
+        with open(self._local(name), "rb", buffering=0) as file:
             length = os.fstat(file.fileno()).st_size
             first = start if start >= 0 else length + start
             if not 0 <= first <= length - len(buffer):
@@ -131,6 +142,27 @@ class Folder:
         if self.local:
             return LocalStore(self._at(name), read_only=read_only)
         return FsspecStore.from_url(f"{self.url}/{name}", read_only=read_only)
+
+    def _local(self, name: str) -> str:
+        """Return where a file is on this machine, after copying it there if need be."""
+        if self.local:
+            return self._at(name)
+        if name not in self._staged:
+            # Its version is a part of the copy's name: a shard that was redone is copied again.
+            version = f"{self.url}/{name} {self._fs.ukey(self._at(name))}"
+            copy = Path(self.stage, hashlib.sha256(version.encode()).hexdigest())
+            if not copy.exists():
+                try:
+                    _replace(copy, [self.read(name)])
+                except OSError as error:
+                    if not is_disk_full(error):
+                        raise
+                    raise DiskFull(
+                        f"no room for {self.url}/{name} in {self.stage}: delete older copies "
+                        "there, or set cache.stage to another folder, or to none"
+                    ) from error
+            self._staged[name] = str(copy)
+        return self._staged[name]
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}"

@@ -43,16 +43,16 @@ class FeatureStore:
     process at a time may plan; different shards may be written at once, from anywhere.
     """
 
-    def __init__(self, url: str, layout: Layout) -> None:
+    def __init__(self, url: str, layout: Layout, stage: str = "") -> None:
         """Use `open`, `create` or `open_or_create` instead."""
-        self._folder = Folder(url)
+        self._folder = Folder(url, stage)
         self.url = self._folder.url
         self.layout = layout
         self._arrays = Arrays(self._folder, layout)
         self._commits: dict[int, dict[int, RowRecord]] = {}
 
-    def __reduce__(self) -> tuple[type["FeatureStore"], tuple[str, Layout]]:
-        return FeatureStore, (self.url, self.layout)
+    def __reduce__(self) -> tuple[type["FeatureStore"], tuple[str, Layout, str]]:
+        return FeatureStore, (self.url, self.layout, self._folder.stage)
 
     @staticmethod
     def exists(url: str) -> bool:
@@ -60,8 +60,12 @@ class FeatureStore:
         return Folder(url).exists(STORE)
 
     @classmethod
-    def open(cls, url: str) -> "FeatureStore":
+    def open(cls, url: str, stage: str = "") -> "FeatureStore":
         """Open the store at a path or URL.
+
+        Args:
+            url: The path or URL.
+            stage: A local folder that shards behind a URL are copied to when they are first read.
 
         Raises:
             StoreError: There is none, its store.json is damaged or of another format version.
@@ -73,7 +77,7 @@ class FeatureStore:
             raise StoreError(
                 f"no feature store at {url}: run `finevq extract`, or correct cache.path"
             ) from error
-        return cls(url, Layout.from_bytes(data, f"{folder.url}/{STORE}"))
+        return cls(url, Layout.from_bytes(data, f"{folder.url}/{STORE}"), stage)
 
     @classmethod
     def create(
@@ -288,6 +292,8 @@ class FeatureStore:
         where = f"shard {shard}, row {row} ({video})"
         try:
             arrays = self.read_row(row)
+        except DiskFull:
+            raise  # of the staging folder: nothing is wrong with the store
         except StoreError as error:
             raise StoreError(f"{where}: {error}; `finevq cache repair {self.url}`") from error
         values = {name: array for name, array in arrays.items() if array is not None}

@@ -120,7 +120,8 @@ def run_evaluate(config: "Config", checkpoint: Path, allow_leakage: bool = False
     from ..cache.store import FeatureStore
     from ..dataset.videos import load_dataset
 
-    dataset, store = load_dataset(config.dataset), FeatureStore.open(config.cache.path)
+    dataset = load_dataset(config.dataset)
+    store = FeatureStore.open(config.cache.path, config.cache.stage)
     from ..evaluate.run import evaluate
 
     with progress("predict") as done:
@@ -152,7 +153,8 @@ def _run_rounds(config: "Config", checkpoint: str, splits: list[str], allow_leak
     from ..cache.store import FeatureStore
     from ..dataset.videos import load_dataset
 
-    dataset, store = load_dataset(config.dataset), FeatureStore.open(config.cache.path)
+    dataset = load_dataset(config.dataset)
+    store = FeatureStore.open(config.cache.path, config.cache.stage)
     from ..evaluate.rounds import evaluate_rounds
 
     with progress("rounds") as done:

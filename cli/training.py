@@ -119,7 +119,8 @@ def run_train(config: "Config") -> None:
     from ..config import load_config
     from ..dataset.videos import load_dataset
 
-    dataset, store = load_dataset(config.dataset), FeatureStore.open(config.cache.path)
+    dataset = load_dataset(config.dataset)
+    store = FeatureStore.open(config.cache.path, config.cache.stage)
     also = [load_dataset(load_config(Path(file))[0].dataset) for file in config.train.also]
     with progress("train") as done:
         if config.train.end_to_end:
@@ -140,7 +141,8 @@ def _measured(config: "Config") -> dict[str, float | None]:
     from ..dataset.videos import load_dataset
     from ..evaluate.run import evaluate
 
-    dataset, store = load_dataset(config.dataset), FeatureStore.open(config.cache.path)
+    dataset = load_dataset(config.dataset)
+    store = FeatureStore.open(config.cache.path, config.cache.stage)
     with progress("predict") as done:
         metrics = evaluate(
             dataset,

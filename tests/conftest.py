@@ -108,7 +108,7 @@ def store_in(
     content: dict[str, Any] | None = None,
 ) -> FeatureStore:
     """Make or extend a store with the features of videos, by id."""
-    settings = CacheSettings(path=str(folder), rows_per_shard=4, dtype="float16")
+    settings = CacheSettings(path=str(folder), stage="", rows_per_shard=4, dtype="float16")
     identity = Identity(content or IDENTITY)
     store = FeatureStore.open_or_create(str(folder), identity, SHAPES, settings)
     store.plan(list(videos))

@@ -206,7 +206,7 @@ def test_a_missing_store_is_named(capsys, action: str) -> None:
 @pytest.fixture
 def store() -> FeatureStore:
     """A store in the folder `features`, with one video that is not extracted yet."""
-    settings = CacheSettings(path="features", rows_per_shard=2, dtype="float16")
+    settings = CacheSettings(path="features", stage="", rows_per_shard=2, dtype="float16")
     shapes = {"spatial": (1, 2, 3), "motion": (1, 4)}
     made = FeatureStore.open_or_create("features", Identity({"spatial": 1}), shapes, settings)
     made.plan(["demo/a.mp4"])

@@ -90,7 +90,7 @@ def test_impossible_range_is_refused(asked, capsys, text: str) -> None:
 def test_live_verification_names_the_largest_deviation(
     capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = CacheSettings(path="features", rows_per_shard=2, dtype="float16")
+    settings = CacheSettings(path="features", stage="", rows_per_shard=2, dtype="float16")
     shapes = {"spatial": (1, 2, 3), "motion": (1, 4)}
     FeatureStore.create("features", Identity({"spatial": 1}), shapes, settings)
     found = [Deviation("made/a.mp4", 1e-4, 3e-4), Deviation("made/b.mp4", 2e-4, 2e-4)]

@@ -28,7 +28,7 @@ def make_store(tmp_path: Path) -> MakeStore:
         **shapes: tuple[int, ...],
     ) -> FeatureStore:
         url = name if "://" in name else str(tmp_path / name)
-        settings = CacheSettings(path=url, rows_per_shard=rows_per_shard, dtype=dtype)
+        settings = CacheSettings(path=url, stage="", rows_per_shard=rows_per_shard, dtype=dtype)
         return FeatureStore.open_or_create(url, Identity(content), _made.SHAPES | shapes, settings)
 
     return make

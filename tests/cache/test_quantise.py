@@ -37,7 +37,7 @@ def test_features_as_read_are_those_of_a_store(tmp_path, dtype) -> None:
     rng = np.random.default_rng(0)
     spatial, motion = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 3, 8), (2, 5)))
     features = Features(spatial, motion, Source("a" * 64, 40, 25.0, 1.6, "pyav"))
-    settings = CacheSettings(path="x", rows_per_shard=1, dtype=dtype)
+    settings = CacheSettings(path="x", stage="", rows_per_shard=1, dtype=dtype)
     shapes = {"spatial": (2, 3, 8), "motion": (2, 5)}
     store = FeatureStore.create(str(tmp_path / "store"), Identity({}), shapes, settings)
     store.plan(["a"])

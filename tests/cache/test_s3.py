@@ -1,6 +1,8 @@
 """The store in a bucket of a real S3 server, a process of its own on the loopback."""
 
+import errno
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,9 @@ import boto3
 import numpy as np
 import pytest
 
+from finevq.cache import _files
 from finevq.cache.hdf5 import export_hdf5, import_hdf5
+from finevq.cache.space import DiskFull
 from finevq.cache.store import FeatureStore
 from finevq.cache.verify import repair, verify
 from finevq.errors import StoreError
@@ -104,6 +108,41 @@ def test_a_deleted_object_is_named(bucket: Any, make_store: MakeStore) -> None:
         store.read("demo/1.mp4")
     (problem,) = verify(FeatureStore.open(URL))
     assert "tokens.zarr/motion/c/0/0/0 missing" in problem.what
+
+
+def test_a_staged_shard_is_fetched_once_and_again_when_it_is_redone(
+    bucket: Any, make_store: MakeStore, tmp_path: Path
+) -> None:
+    store = make_store(URL)
+    _made.fill(store, _made.videos(7))
+    expected = store.read("demo/1.mp4")
+    stage = tmp_path / "stage"
+    staged = pickle.loads(pickle.dumps(FeatureStore.open(URL, str(stage))))
+    for mine, theirs in zip(staged.read("demo/1.mp4"), expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert len(list(stage.iterdir())) == 2  # a shard of each array
+    name = "tokens.zarr/spatial/c/0/0/0/0"
+    whole = objects(bucket)[name]
+    bucket.put_object(Key=f"store/{name}", Body=whole[:-1])
+    staged.read("demo/1.mp4")
+    with pytest.raises(StoreError, match=r"demo/1\.mp4"):
+        FeatureStore.open(URL, str(stage)).read("demo/1.mp4")
+    bucket.put_object(Key=f"store/{name}", Body=whole)
+    FeatureStore.open(URL, str(stage)).read("demo/1.mp4")
+
+
+def test_no_room_to_stage_is_one_line(
+    bucket: Any, make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(URL)
+    _made.fill(store, _made.videos(2))
+
+    def full(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_files, "_replace", full)
+    with pytest.raises(DiskFull, match=r"no room for .*: delete older copies there, or set cache"):
+        FeatureStore.open(URL, str(tmp_path / "stage")).read("demo/1.mp4")
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_shard_or_none(

@@ -88,7 +88,7 @@ def test_unknown_protocol_is_a_store_error() -> None:
 
 
 def test_create_refuses_an_existing_store(full_store: FeatureStore) -> None:
-    settings = CacheSettings(path="x", rows_per_shard=4, dtype="float16")
+    settings = CacheSettings(path="x", stage="", rows_per_shard=4, dtype="float16")
     with pytest.raises(StoreError, match="already"):
         FeatureStore.create(full_store.url, Identity({}), _made.SHAPES, settings)
 

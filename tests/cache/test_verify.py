@@ -43,7 +43,7 @@ def test_unfinished_store_has_no_problems(full_store: FeatureStore) -> None:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """One store for all positions; each example puts the damaged byte back."""
     url = str(tmp_path_factory.mktemp("shared") / "store")
-    layout = CacheSettings(path=url, rows_per_shard=4, dtype="float16")
+    layout = CacheSettings(path=url, stage="", rows_per_shard=4, dtype="float16")
     store = FeatureStore.create(url, Identity({}), _made.SHAPES, layout)
     _made.fill(store, _made.videos(7), failed=["demo/5.mp4"])
     return store

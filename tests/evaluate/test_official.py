@@ -108,7 +108,7 @@ def test_a_store_of_other_features_is_refused(ours: Path, published: Path, tmp_p
         str(tmp_path / "features"),
         other.identity,
         other.shapes,
-        CacheSettings(path=str(tmp_path / "features"), rows_per_shard=4, dtype="float16"),
+        CacheSettings(path=str(tmp_path / "features"), stage="", rows_per_shard=4, dtype="float16"),
     )
     with pytest.raises(IdentityMismatch, match=r"motion\.mode: all in the store, frames8 asked"):
         read_info(ours).check_features(store)

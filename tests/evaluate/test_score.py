@@ -129,7 +129,9 @@ def store(folder: Path, dataset: Dataset, tmp_path: Path) -> FeatureStore:
     """The features of the videos, as a Dask worker stores them."""
     settings = load_config(None, [f"extract.{change}" for change in SMALL])[0].extract
     encoder = Encoder(settings)
-    cache = CacheSettings(path=str(tmp_path / "features"), rows_per_shard=4, dtype="float16")
+    cache = CacheSettings(
+        path=str(tmp_path / "features"), stage="", rows_per_shard=4, dtype="float16"
+    )
     store = FeatureStore.create(cache.path, encoder.identity, encoder.shapes, cache)
     store.plan(dataset.ids)
     extractor = Extractor(store, settings)

@@ -60,7 +60,9 @@ def dataset(make_dataset) -> Dataset:
 
 @pytest.fixture
 def store(dataset: Dataset, encoder: Encoder, tmp_path: Path) -> FeatureStore:
-    cache = CacheSettings(path=str(tmp_path / "features"), rows_per_shard=8, dtype="float32")
+    cache = CacheSettings(
+        path=str(tmp_path / "features"), stage="", rows_per_shard=8, dtype="float32"
+    )
     made = FeatureStore.open_or_create(cache.path, encoder.identity, encoder.shapes, cache)
     made.plan(dataset.ids)
     made.write_shard(0, {v.id: encoder.encode(decode(v.path, encoder.sampling)) for v in dataset})
