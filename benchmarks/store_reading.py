@@ -85,7 +85,9 @@ def speeds(seconds: dict[str, list[float]], size: int) -> dict[str, object]:
 
 
 def made_store(folder: Path, rows: int) -> FeatureStore:
-    settings = CacheSettings(path=str(folder), rows_per_shard=ROWS_PER_SHARD, dtype="float16")
+    settings = CacheSettings(
+        path=str(folder), stage="", rows_per_shard=ROWS_PER_SHARD, dtype="float16"
+    )
     store = FeatureStore.create(str(folder), Identity({}), SHAPES, settings)
     store.plan([f"{number}.mp4" for number in range(rows)])
     rng = np.random.default_rng(0)
@@ -138,7 +140,7 @@ def drop_pages(folder: Path) -> None:
 def writing(folder: Path) -> dict[str, object]:
     """One shard; plain files are one a video and array, each with fsync."""
     rng = np.random.default_rng(2)
-    settings = CacheSettings(path=".", rows_per_shard=ROWS_PER_SHARD, dtype="float16")
+    settings = CacheSettings(path=".", stage="", rows_per_shard=ROWS_PER_SHARD, dtype="float16")
     store = FeatureStore.create(str(folder / "written"), Identity({}), SHAPES, settings)
     store.plan([f"{number}.mp4" for number in range(ROWS_PER_SHARD)])
     results = {video: row(rng) for video in store.shard_rows(0).values()}

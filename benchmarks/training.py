@@ -77,7 +77,7 @@ def made_encoder(folder: Path) -> Encoder:
 
 
 def made_store(url: str, features: Sequence[Features], shapes: dict[str, tuple[int, ...]]):
-    settings = CacheSettings(path=url, rows_per_shard=8, dtype="float16")
+    settings = CacheSettings(path=url, stage="", rows_per_shard=8, dtype="float16")
     store = FeatureStore.create(url, Identity({"made": "for a benchmark"}), shapes, settings)
     names = [f"a/{number}.mp4" for number in range(len(features))]
     store.plan(names)
