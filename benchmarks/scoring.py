@@ -21,6 +21,7 @@ import av
 import numpy as np
 import torch
 
+from finevq.cache.values import as_read
 from finevq.evaluate.score import Scorer
 from finevq.extract.decode import decode
 
@@ -64,8 +65,7 @@ def measure(scorer: Scorer, files: list[Path]) -> dict[str, object]:
         split["decode"].append(seconds)
         features, seconds = timed(lambda video=video: scorer.encoder.encode(video))
         split["backbones"].append(seconds)
-        dtype = scorer.info.dtype
-        arrays = features.spatial.astype(dtype), features.motion.astype(dtype)
+        arrays = as_read(features, scorer.info.dtype)
         _, seconds = timed(lambda arrays=arrays: scorer.predictor.answer(*arrays, scorer.prompts))
         split["language_model"].append(seconds)
     return {

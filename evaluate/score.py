@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..cache.values import as_read
 from ..dataset.questions import classify
 from ..dataset.videos import DIMENSIONS
 from ..errors import CheckpointError, VideoError
@@ -66,11 +67,8 @@ class Scorer:
         scale = self.info.mos_range
         if isinstance(outcome, VideoError):
             return ScoreCard(name, scale, {}, str(outcome))
-        features = self.encoder.encode(outcome)
-        dtype = self.info.dtype
-        answers = self.predictor.answer(
-            features.spatial.astype(dtype), features.motion.astype(dtype), self.prompts
-        )
+        spatial, motion = as_read(self.encoder.encode(outcome), self.info.dtype)
+        answers = self.predictor.answer(spatial, motion, self.prompts)
         rated = [answer for answer in answers if answer.prompt.task == "score"]
         asked = [answer for answer in answers if answer.prompt.task == "question"]
         return ScoreCard(

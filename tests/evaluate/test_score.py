@@ -3,8 +3,10 @@
 import base64
 import io
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -30,7 +32,14 @@ from finevq.evaluate.thumbnails import thumbnails
 from finevq.extract.encoder import Encoder
 from finevq.extract.run import Extractor
 from finevq.train.base import load_base
-from finevq.train.checkpoint import CheckpointInfo, build_model, load_checkpoint, save_checkpoint
+from finevq.train.checkpoint import (
+    CheckpointInfo,
+    build_model,
+    load_checkpoint,
+    read_info,
+    save_checkpoint,
+    write_info,
+)
 
 SMALL = ("spatial.frames=2", "motion.clips=1", "motion.size=32", "device=cpu")
 RANGE = (1.0, 5.0)
@@ -124,13 +133,13 @@ def dataset(folder: Path) -> Dataset:
     )
 
 
-@pytest.fixture
-def store(folder: Path, dataset: Dataset, tmp_path: Path) -> FeatureStore:
+@pytest.fixture(params=["float16", "int8"])
+def store(request: Any, folder: Path, dataset: Dataset, tmp_path: Path) -> FeatureStore:
     """The features of the videos, as a Dask worker stores them."""
     settings = load_config(None, [f"extract.{change}" for change in SMALL])[0].extract
     encoder = Encoder(settings)
     cache = CacheSettings(
-        path=str(tmp_path / "features"), stage="", rows_per_shard=4, dtype="float16"
+        path=str(tmp_path / "features"), stage="", rows_per_shard=4, dtype=request.param
     )
     store = FeatureStore.create(cache.path, encoder.identity, encoder.shapes, cache)
     store.plan(dataset.ids)
@@ -146,14 +155,18 @@ def store(folder: Path, dataset: Dataset, tmp_path: Path) -> FeatureStore:
 
 
 def test_scores_are_those_of_extraction_and_prediction(
-    folder: Path, dataset: Dataset, store: FeatureStore, cards: dict[str, ScoreCard]
+    folder: Path, dataset: Dataset, store: FeatureStore, tmp_path: Path
 ) -> None:
-    model, packer, _ = load_checkpoint(folder / "checkpoint")
+    checkpoint = shutil.copytree(folder / "checkpoint", tmp_path / "checkpoint")
+    info = read_info(checkpoint)
+    write_info(replace(info, dtype=store.layout.dtype), checkpoint)
+    model, packer, _ = load_checkpoint(checkpoint)
     predictor = Predictor(model, packer, torch.device("cpu"))
     tables = predict(predictor, dataset, list(dataset), {}, store.read)
     table = pd.concat(tables).set_index(["video", "item"])
-    for video in dataset:
-        for dimension, rating in cards[video.path.name].ratings.items():
+    cards = score([video.path for video in dataset], checkpoint)
+    for video, card in zip(dataset, cards, strict=True):
+        for dimension, rating in card.ratings.items():
             row = table.loc[(video.id, dimension)]
             assert rating.score == pytest.approx(row["prediction"], abs=1e-5)
             assert rating.level == row["prediction_text"]
