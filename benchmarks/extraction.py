@@ -21,10 +21,13 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -33,13 +36,11 @@ from decord import VideoReader, cpu
 from PIL import Image
 
 from finevq.cache.store import FeatureStore
-from finevq.config import Config, load_config
-from finevq.dataset.videos import load_dataset
+from finevq.config import load_config
 from finevq.errors import VideoError
 from finevq.extract.decode import DecodedVideo, Sampling
 from finevq.extract.decode_pool import DecodePool
 from finevq.extract.encoder import Encoder
-from finevq.extract.run import extract
 
 WIDTH, HEIGHT, FRAMES, FPS = 1280, 720, 150, 30
 
@@ -73,22 +74,20 @@ def texture(noise: np.random.Generator, cell: int) -> np.ndarray:
     return np.asarray(Image.fromarray(small).resize((WIDTH, HEIGHT))).astype(np.int16)
 
 
-def configured(folder: Path, workers: int, store: str) -> Config:
-    return load_config(
-        None,
-        [
-            "dataset.name=made",
-            f"dataset.folder={folder / 'videos'}",
-            f"cache.path={folder / store}",
-            "cache.rows_per_shard=4",
-            "extract.device=cpu",
-            f"extract.cluster.workers={workers}",
-        ],
-    )[0]
+def changes(folder: Path, workers: int) -> list[str]:
+    return [
+        "dataset.name=made",
+        f"dataset.folder={folder / 'videos'}",
+        f"cache.path={folder / 'features'}",
+        "cache.rows_per_shard=4",
+        "extract.device=cpu",
+        f"extract.cluster.workers={workers}",
+    ]
 
 
 def decoding_alone(encoder: Encoder, files: list[Path]) -> float:
     with DecodePool(encoder.sampling, encoder.settings.decode) as pool:
+        pool.submit(files[0]).result()  # its process has started
         began = time.perf_counter()
         for outcome in pool.decode_all(files):
             assert not isinstance(outcome, VideoError), outcome
@@ -106,11 +105,20 @@ def forward_alone(encoder: Encoder, videos: list[DecodedVideo]) -> float:
 def extraction(folder: Path, workers: int, busy: list[float]) -> float:
     """Seconds; the busiest stage's share of them is added to `busy`."""
     shutil.rmtree(folder / "features", ignore_errors=True)
-    config = configured(folder, workers, "features")
-    tally = extract(load_dataset(config.dataset), config.extract, config.cache)
-    assert tally.extracted == tally.total
-    busy.append(round(max(tally.shares.values()), 3))
-    return tally.seconds
+    tally = run_extract(folder, changes(folder, workers))
+    assert tally["videos"]["left"] == tally["videos"]["failed"] == 0
+    busy.append(max(tally["busy"].values()))
+    return float(tally["seconds"])
+
+
+def run_extract(folder: Path, settings: list[str]) -> dict[str, Any]:
+    """The summary of `finevq extract`; children of this script would import all that it imports."""
+    command = [sys.executable, "-m", "finevq", "extract", "--summary", str(folder / "summary.json")]
+    for setting in settings:
+        command += ["--set", setting]
+    subprocess.run(command, check=True, capture_output=True)
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text("utf-8"))
+    return summary
 
 
 def official(encoder: Encoder, files: list[Path], *, every: bool) -> tuple[float, list[np.ndarray]]:
@@ -154,7 +162,7 @@ def largest_deviation(folder: Path, spatial: list[np.ndarray]) -> float:
 
 def measure(folder: Path, count: int, rounds: int) -> dict[str, object]:
     files = make_videos(folder / "videos", count)
-    encoder = Encoder(configured(folder, 1, "features").extract)
+    encoder = Encoder(load_config(None, changes(folder, 1))[0].extract)
     with DecodePool(encoder.sampling, encoder.settings.decode) as pool:
         decoded = [v for v in pool.decode_all(files) if isinstance(v, DecodedVideo)]
     few = files[: max(2, count // 4)]  # the official way is slow, and does not speed up with more

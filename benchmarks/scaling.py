@@ -22,11 +22,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+from extraction import changes, run_extract
 
 from finevq.config import load_config
-from finevq.dataset.videos import load_dataset
 from finevq.extract.cluster import connect
-from finevq.extract.run import Paths, extract, run_shards
+from finevq.extract.run import Paths, run_shards
 from finevq.extract.worker import ShardReport
 
 ROWS = 16
@@ -51,18 +51,9 @@ def make_videos(folder: Path, count: int) -> None:
 def extraction(folder: Path, workers: int) -> float:
     """Videos a second, from the moment that the cluster is there."""
     shutil.rmtree(folder / "features", ignore_errors=True)
-    changes = [
-        "dataset.name=made",
-        f"dataset.folder={folder / 'videos'}",
-        f"cache.path={folder / 'features'}",
-        "cache.rows_per_shard=4",
-        "extract.device=cpu",
-        f"extract.cluster.workers={workers}",
-    ]
-    config = load_config(None, changes)[0]
-    tally = extract(load_dataset(config.dataset), config.extract, config.cache)
-    assert tally.extracted == tally.total
-    return tally.videos_per_s
+    tally = run_extract(folder, changes(folder, workers))
+    assert tally["videos"]["left"] == tally["videos"]["failed"] == 0
+    return float(tally["videos_per_s"])
 
 
 class Planned:
