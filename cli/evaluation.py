@@ -131,6 +131,7 @@ def run_evaluate(config: "Config", checkpoint: Path, allow_leakage: bool = False
             checkpoint,
             config.evaluate,
             device=config.train.device,
+            max_tokens=config.train.max_tokens,
             allow_leakage=allow_leakage,
             progress=done,
         )
@@ -165,6 +166,7 @@ def _run_rounds(config: "Config", checkpoint: str, splits: list[str], allow_leak
             config.evaluate,
             splits,
             device=config.train.device,
+            max_tokens=config.train.max_tokens,
             allow_leakage=allow_leakage,
             progress=lambda split: (
                 lambda at, total: done(

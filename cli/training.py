@@ -150,6 +150,7 @@ def _measured(config: "Config") -> dict[str, float | None]:
             config.train.out,
             config.evaluate,
             device=config.train.device,
+            max_tokens=config.train.max_tokens,
             progress=done,
         )
     return {name: metrics["mean"].get(name) for name in ("srcc", "plcc", "krcc")}

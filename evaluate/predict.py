@@ -1,13 +1,14 @@
 """Predictions of a checkpoint, made once for each video and kept in predictions.parquet.
 
-All prompts of a video are answered in one forward pass behind one visual prefix. Videos are packed
-into batches; their padding is seen by none, so that neither company nor order changes a video's
-numbers by more than rounding: in float32 scores and probabilities stay within 1e-5
-(tests/evaluate/test_predict.py).
+All prompts of a video are answered behind one visual prefix, in one sequence or, where they do not
+fit into it, in several. Sequences are packed into batches; their padding is seen by none, so that
+neither company nor order nor the division changes a video's numbers by more than rounding: in
+float32 scores and probabilities stay within 1e-5 (tests/evaluate/test_predict.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ LEVEL_VALUES = tuple((k + 0.5) / len(LEVELS) for k in range(len(LEVELS)))
 """The score in [0, 1] that each level word stands for: the middle of its fifth of the scale."""
 
 Inputs = tuple[np.ndarray, np.ndarray, Sequence[Prompt]]
-"""A video: spatial (F, T, D) and motion (C, M) features as the store has them, and its prompts."""
+"""A video: spatial (F, T, D) and motion (C, M) features as the store has them, and its prompts; or
+a sequence of it, with some of them."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,26 @@ class Answer:
 class Predictor:
     """A model in evaluation mode on a device."""
 
-    def __init__(self, model: FineVQ, packer: Packer, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: FineVQ,
+        packer: Packer,
+        device: torch.device,
+        *,
+        max_tokens: int | None = None,
+    ) -> None:
+        """Move the model to the device.
+
+        Args:
+            model: of any mode, on any device.
+            packer: of its tokenizer.
+            device: to predict on.
+            max_tokens: of a sequence; without it what the base model can read.
+        """
         self.model = model.eval().to(device)
         self.packer = packer
         self.device = device
+        self.max_tokens = packer.max_positions if max_tokens is None else max_tokens
 
     def answer(
         self, spatial: np.ndarray, motion: np.ndarray, prompts: Sequence[Prompt]
@@ -77,40 +95,59 @@ class Predictor:
         """Answer all prompts of one video; see `answer_all`."""
         return self.answer_all([(spatial, motion, prompts)])[0]
 
-    @torch.inference_mode()
     def answer_all(self, videos: Sequence[Inputs]) -> list[list[Answer]]:
-        """Answer all prompts of some videos in one forward pass.
+        """Answer all prompts of some videos, with as many sequences as videos in a forward pass.
 
         Args:
             videos: with features of the same shapes; prompts in any order and number.
+
+        Raises:
+            CheckpointError: a prompt does not fit into a sequence.
         """
-        packed = [
-            self.packer.pack(
-                Layout(spatial.shape[0], spatial.shape[1], motion.shape[0]), prompts, learn=False
+        sequences = [
+            (spatial, motion, prompts)
+            for spatial, motion, asked in videos
+            for prompts in self.packer.plan(
+                _layout(spatial, motion), asked, self.max_tokens, learn=False
             )
-            for spatial, motion, prompts in videos
+        ]
+        answers = (
+            answer
+            for start in range(0, len(sequences), len(videos))
+            for answer in self._forward(sequences[start : start + len(videos)])
+        )
+        return [list(islice(answers, len(asked))) for _, _, asked in videos]
+
+    @torch.inference_mode()
+    def _forward(self, sequences: Sequence[Inputs]) -> list[Answer]:
+        """The answers of sequences, one after the other."""
+        packed = [
+            self.packer.pack(_layout(spatial, motion), prompts, learn=False)
+            for spatial, motion, prompts in sequences
         ]
         batch = collate(packed, pad_id=self.packer.pad_id)
         for unused in ("labels", "targets"):
             del batch[unused]
         batch |= {
-            "spatial": torch.from_numpy(np.stack([spatial for spatial, _, _ in videos])),
-            "motion": torch.from_numpy(np.stack([motion for _, motion, _ in videos])),
+            "spatial": torch.from_numpy(np.stack([spatial for spatial, _, _ in sequences])),
+            "motion": torch.from_numpy(np.stack([motion for _, motion, _ in sequences])),
         }
         output = self.model(**{name: tensor.to(self.device) for name, tensor in batch.items()})
         logits = self.model.vocabulary(output.decisions).cpu()
         scores = output.scores.cpu()
         return [
-            [
-                self._answer(prompt, logits[row, column], float(scores[row, column]))
-                for column, prompt in enumerate(prompts)
-            ]
-            for row, (_, _, prompts) in enumerate(videos)
+            self._answer(prompt, logits[row, column], float(scores[row, column]))
+            for row, (_, _, prompts) in enumerate(sequences)
+            for column, prompt in enumerate(prompts)
         ]
 
     def _answer(self, prompt: Prompt, logits: torch.Tensor, score: float) -> Answer:
         among = logits[self.packer.option_ids(prompt)].double().softmax(-1)
         return Answer(prompt, tuple(among.tolist()), score)
+
+
+def _layout(spatial: np.ndarray, motion: np.ndarray) -> Layout:
+    return Layout(spatial.shape[0], spatial.shape[1], motion.shape[0])
 
 
 def expected(

@@ -29,6 +29,7 @@ def evaluate_rounds(
     splits: Sequence[str],
     *,
     device: str = "auto",
+    max_tokens: int | None = None,
     allow_leakage: bool = False,
     progress: Callable[[str], Progress] = lambda split: lambda done, total: None,
 ) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def evaluate_rounds(
         settings: which part, and where the results go.
         splits: names.
         device: as `evaluate` takes it.
+        max_tokens: as `evaluate` takes it.
         allow_leakage: as `evaluate` takes it.
         progress: gives each round its progress.
 
@@ -70,6 +72,7 @@ def evaluate_rounds(
                 own,
                 results=results,
                 device=device,
+                max_tokens=max_tokens,
                 allow_leakage=allow_leakage,
                 progress=progress(split),
             )

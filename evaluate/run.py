@@ -45,6 +45,7 @@ def evaluate(
     *,
     results: Path | None = None,
     device: str = "auto",
+    max_tokens: int | None = None,
     allow_leakage: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
@@ -61,6 +62,7 @@ def evaluate(
         settings: which part, and where the results go.
         results: folder of the results, if not `settings.out`.
         device: "auto", "cpu" or "cuda", for predictions that are missing.
+        max_tokens: of a sequence, see `Predictor`.
         allow_leakage: measure videos that the checkpoint was trained on too, and say so.
         progress: told of every batch of predicted videos.
 
@@ -68,7 +70,7 @@ def evaluate(
         The content of metrics.json.
 
     Raises:
-        CheckpointError: the checkpoint is missing or damaged.
+        CheckpointError: the checkpoint is missing or damaged, or a prompt does not fit.
         IdentityMismatch: it was trained on other features than those in the store.
         StoreError: videos of the part were not extracted yet.
         DatasetError: the part is empty, or has videos that the checkpoint was trained on.
@@ -99,7 +101,8 @@ def evaluate(
     missing = _unpredicted(wanted, predictions, usable)
     if missing:
         model, packer, _ = load_checkpoint(checkpoint)
-        predictor = Predictor(model, packer, pick_device(device, "train.device"))
+        there = pick_device(device, "train.device")
+        predictor = Predictor(model, packer, there, max_tokens=max_tokens)
         per_batch = settings.videos_per_batch
         new = predict(predictor, dataset, missing, questions, store.read, info.profile, per_batch)
         again = predictions["video"].isin([video.id for video in missing])

@@ -152,6 +152,7 @@ class Packer:
         Raises:
             CheckpointError: one question with the prefix is longer.
         """
+        fewer = ", or train.frames to fewer" if learn else ""  # a trained model has its frames
         prefix = len(self.prefix(layout))
         plan: list[list[Prompt]] = []
         room = 0
@@ -160,8 +161,7 @@ class Packer:
             if prefix + length > max_tokens:
                 raise CheckpointError(
                     f"a video's {prefix} tokens and a question make a sequence of "
-                    f"{prefix + length}; set train.max_tokens = {max_tokens} to as many, or "
-                    "train.frames to fewer"
+                    f"{prefix + length}; set train.max_tokens = {max_tokens} to as many{fewer}"
                 )
             if length > room:
                 plan.append([])
@@ -200,7 +200,7 @@ class Packer:
             raise CheckpointError(
                 f"{layout.frames} frames of {layout.tokens} tokens and a question make a sequence "
                 f"of {max(positions) + 1} tokens; the base model reads {self.max_positions}: "
-                "extract fewer frames"
+                "extract fewer frames, or shorten the question"
             )
         targets = [float("nan") if p.target is None else p.target for p in prompts]
         return Packed(

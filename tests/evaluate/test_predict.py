@@ -1,6 +1,7 @@
 """Predictions: one video at a time, so that nothing beside it matters; and their file."""
 
 from pathlib import Path
+from types import MethodType
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import torch
 
 from finevq.dataset.questions import LEVELS, load_questions
 from finevq.dataset.videos import DIMENSIONS, Dataset
+from finevq.errors import CheckpointError
 from finevq.evaluate.predict import (
     KEY,
     LABELLED,
@@ -21,6 +23,7 @@ from finevq.evaluate.predict import (
 )
 from finevq.train.base import load_base
 from finevq.train.checkpoint import build_model
+from finevq.train.model import FineVQ
 from finevq.train.packing import Layout
 from finevq.train.prompts import prompts_for, rating
 
@@ -69,6 +72,35 @@ def test_batch_size_order_and_company_do_not_change_the_numbers(
     alone = pd.concat([run(predictor, dataset, read, [video]) for video in videos])
     assert_close(run(predictor, dataset, read, videos, per_batch), alone)
     assert_close(run(predictor, dataset, read, videos[::-1], per_batch), alone)
+
+
+@pytest.mark.parametrize("per_batch", [1, 3])
+def test_division_into_sequences_does_not_change_the_numbers(
+    predictor, dataset, read, monkeypatch, per_batch: int
+) -> None:
+    whole = run(predictor, dataset, read, list(dataset))
+    lengths = []
+
+    def forward(self, input_ids, **batch):
+        lengths.append(input_ids.shape[1])
+        assert len(input_ids) <= per_batch
+        return FineVQ.forward(self, input_ids=input_ids, **batch)
+
+    monkeypatch.setattr(predictor.model, "forward", MethodType(forward, predictor.model))
+    monkeypatch.setattr(predictor, "max_tokens", 120)  # a prefix and one or two prompts
+    divided = run(predictor, dataset, read, list(dataset), per_batch)
+    assert len(lengths) > len(dataset) / per_batch
+    assert max(lengths) <= 120
+    pd.testing.assert_frame_equal(divided[KEY], whole[KEY])
+    assert_close(divided, whole)
+
+
+def test_a_prompt_that_fits_into_no_sequence_names_the_setting(
+    predictor, dataset, read, monkeypatch
+) -> None:
+    monkeypatch.setattr(predictor, "max_tokens", 60)
+    with pytest.raises(CheckpointError, match=r"set train\.max_tokens = 60 to as many$"):
+        run(predictor, dataset, read, list(dataset))
 
 
 def test_probabilities_are_of_the_options_and_sum_to_one(predictor, dataset, read) -> None:

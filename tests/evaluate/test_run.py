@@ -202,6 +202,11 @@ def test_part_without_videos_is_an_error(make_dataset, make_store, checkpoints, 
         evaluate(dataset, make_store(dataset.ids), checkpoints[0], settings)
 
 
+def test_prompts_longer_than_a_sequence_are_an_error(dataset, store, checkpoints, settings) -> None:
+    with pytest.raises(CheckpointError, match=r"set train\.max_tokens = 50 to as many"):
+        evaluate(dataset, store, checkpoints[0], settings, max_tokens=50)
+
+
 def test_missing_checkpoint_is_an_error(dataset, store, settings, tmp_path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint there"):
         evaluate(dataset, store, tmp_path / "none", settings)
