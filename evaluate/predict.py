@@ -7,7 +7,7 @@ float32 scores and probabilities stay within 1e-5 (tests/evaluate/test_predict.p
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -19,17 +19,26 @@ import torch
 
 from ..dataset.questions import LEVELS, Question
 from ..dataset.videos import Dataset, Video
-from ..errors import FineVQError
+from ..errors import ConfigError, FineVQError
 from ..train.model import FineVQ
 from ..train.packing import Layout, Packer, collate
-from ..train.prompts import ProfileName, Prompt, prompts_for
+from ..train.prompts import TURN_END, ProfileName, Prompt, prompts_for
+from .free_text import greedy
 
 KEY = ["video", "task", "item", "question"]
-PREDICTED = ["prediction", "prediction_text", "weighted", "options", "probabilities"]
+PREDICTED = [
+    "prediction",
+    "prediction_text",
+    "weighted",
+    "options",
+    "probabilities",
+    "generated",
+    "free_text",
+]
 LABELLED = ["label", "label_text"]
 """The columns of predictions.parquet; docs/evaluation.md says what they hold."""
 
-FORMAT = "2"
+FORMAT = "3"
 """Of predictions.parquet; a file of another is made anew."""
 
 LEVEL_VALUES = tuple((k + 0.5) / len(LEVELS) for k in range(len(LEVELS)))
@@ -48,11 +57,13 @@ class Answer:
         prompt: the question.
         probabilities: of each of its options, which the choice is constrained to; they sum to 1.
         score: the score head's value; in [0, 1] but for small overshoots.
+        generated: the answer in the model's own words; None if it was not asked for.
     """
 
     prompt: Prompt
     probabilities: tuple[float, ...]
     score: float
+    generated: str | None = None
 
     @property
     def choice(self) -> str:
@@ -75,6 +86,7 @@ class Predictor:
         device: torch.device,
         *,
         max_tokens: int | None = None,
+        free_text: int = 0,
     ) -> None:
         """Move the model to the device.
 
@@ -83,11 +95,13 @@ class Predictor:
             packer: of its tokenizer.
             device: to predict on.
             max_tokens: of a sequence; without it what the base model can read.
+            free_text: tokens of an answer in the model's own words, at most; 0 for no such answer.
         """
         self.model = model.eval().to(device)
         self.packer = packer
         self.device = device
         self.max_tokens = packer.max_positions if max_tokens is None else max_tokens
+        self.free_text = free_text
 
     def answer(
         self, spatial: np.ndarray, motion: np.ndarray, prompts: Sequence[Prompt]
@@ -103,6 +117,7 @@ class Predictor:
 
         Raises:
             CheckpointError: a prompt does not fit into a sequence.
+            ConfigError: nor does the free text behind it.
         """
         sequences = [
             (spatial, motion, prompts)
@@ -121,6 +136,24 @@ class Predictor:
     @torch.inference_mode()
     def _forward(self, sequences: Sequence[Inputs]) -> list[Answer]:
         """The answers of sequences, one after the other."""
+        batch = self._batch(sequences)
+        output = self.model(**batch)
+        logits = self.model.vocabulary(output.decisions).cpu()
+        scores = output.scores.cpu()
+        texts = self._written(sequences) if self.free_text else None
+        return [
+            self._answer(
+                prompt,
+                logits[row, column],
+                float(scores[row, column]),
+                None if texts is None else texts[row][column],
+            )
+            for row, (_, _, prompts) in enumerate(sequences)
+            for column, prompt in enumerate(prompts)
+        ]
+
+    def _batch(self, sequences: Sequence[Inputs]) -> dict[str, torch.Tensor]:
+        """The model's arguments."""
         packed = [
             self.packer.pack(_layout(spatial, motion), prompts, learn=False)
             for spatial, motion, prompts in sequences
@@ -132,18 +165,31 @@ class Predictor:
             "spatial": torch.from_numpy(np.stack([spatial for spatial, _, _ in sequences])),
             "motion": torch.from_numpy(np.stack([motion for _, motion, _ in sequences])),
         }
-        output = self.model(**{name: tensor.to(self.device) for name, tensor in batch.items()})
-        logits = self.model.vocabulary(output.decisions).cpu()
-        scores = output.scores.cpu()
-        return [
-            self._answer(prompt, logits[row, column], float(scores[row, column]))
-            for row, (_, _, prompts) in enumerate(sequences)
-            for column, prompt in enumerate(prompts)
-        ]
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
-    def _answer(self, prompt: Prompt, logits: torch.Tensor, score: float) -> Answer:
+    def _written(self, sequences: Sequence[Inputs]) -> list[list[str]]:
+        """The free text to each prompt of each sequence."""
+        # Without its stem a prompt ends where the answer starts.
+        unled = [
+            (spatial, motion, [replace(prompt, stem="") for prompt in prompts])
+            for spatial, motion, prompts in sequences
+        ]
+        batch = self._batch(unled)
+        room = self.packer.max_positions - 1 - int(batch["positions"].max())
+        if self.free_text > room:
+            raise ConfigError(
+                f"evaluate.free_text = {self.free_text}: the base model has room for {room} tokens "
+                "behind a video and a question; set it to at most that"
+            )
+        (stop,) = self.packer.encode(TURN_END)
+        written = greedy(self.model, batch, stop=stop, limit=self.free_text)
+        return [[self.packer.tokenizer.decode(ids) for ids in row] for row in written]
+
+    def _answer(
+        self, prompt: Prompt, logits: torch.Tensor, score: float, generated: str | None
+    ) -> Answer:
         among = logits[self.packer.option_ids(prompt)].double().softmax(-1)
-        return Answer(prompt, tuple(among.tolist()), score)
+        return Answer(prompt, tuple(among.tolist()), score, generated)
 
 
 def _layout(spatial: np.ndarray, motion: np.ndarray) -> Layout:
@@ -190,7 +236,11 @@ def predict(
             for video in batch
         ]
         answers = zip(batch, predictor.answer_all(inputs), strict=True)
-        yield table_of(_row(dataset, video, one) for video, found in answers for one in found)
+        yield table_of(
+            _row(dataset, video, one) | {"free_text": predictor.free_text}
+            for video, found in answers
+            for one in found
+        )
 
 
 def table_of(rows: Iterable[Mapping[str, object]] = ()) -> pd.DataFrame:
@@ -206,6 +256,7 @@ def _row(dataset: Dataset, video: Video, answer: Answer) -> dict[str, object]:
         "weighted": dataset.mos(answer.weighted) if rated else None,
         "options": list(answer.prompt.options),
         "probabilities": list(answer.probabilities),
+        "generated": answer.generated,
     }
 
 
@@ -216,6 +267,7 @@ def _key(video: Video, prompt: Prompt) -> dict[str, object]:
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     numbers = dict.fromkeys({"prediction", "weighted", "label"} & set(table), "float64")
+    numbers |= dict.fromkeys({"free_text"} & set(table), "int64")
     lists = {name: table[name].map(list) for name in ("options", "probabilities") if name in table}
     texts = {name: "string" for name in table.columns if name not in {*numbers, *lists}}
     return table.astype(numbers | texts).assign(**lists)

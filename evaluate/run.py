@@ -98,11 +98,14 @@ def evaluate(
     wanted = expected(dataset, usable, questions, info.profile)
     path = settings.out / "predictions.parquet"
     predictions = read_predictions(path, made_by)
-    missing = _unpredicted(wanted, predictions, usable)
+    enough = predictions["free_text"] >= settings.free_text
+    missing = _unpredicted(wanted, predictions[enough], usable)
     if missing:
         model, packer, _ = load_checkpoint(checkpoint)
         there = pick_device(device, "train.device")
-        predictor = Predictor(model, packer, there, max_tokens=max_tokens)
+        predictor = Predictor(
+            model, packer, there, max_tokens=max_tokens, free_text=settings.free_text
+        )
         per_batch = settings.videos_per_batch
         new = predict(predictor, dataset, missing, questions, store.read, info.profile, per_batch)
         again = predictions["video"].isin([video.id for video in missing])

@@ -12,3 +12,4 @@ class EvaluateSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     out: Path
     part: Literal["train", "val", "test"]
     videos_per_batch: int = Field(ge=1)
+    free_text: int = Field(ge=0)

@@ -166,6 +166,21 @@ class FineVQ(nn.Module):
         logits: Tensor = self.language_model.get_output_embeddings()(hidden)
         return logits.float()
 
+    def embed(self, spatial: Tensor, motion: Tensor, input_ids: Tensor) -> Tensor:
+        """What the language model reads, (B, L, H): words, and the features in their places."""
+        if self.frames != "all":
+            spatial = spatial[:, picked(spatial.shape[1], self.frames)]
+        if self.clips != "all":
+            motion = motion[:, picked(motion.shape[1], self.clips)]
+        if self.vision is not None and spatial.dtype == torch.uint8:
+            spatial = self.vision(spatial)
+        embedded: Tensor = self.language_model.get_input_embeddings()(input_ids)  # (B, L, H)
+        frames = self.spatial_projector(spatial.to(self._dtype).flatten(1, 2))  # (B, F * T, H)
+        clips = self.motion_projector(motion.to(self._dtype))  # (B, C, H)
+        visual = torch.cat([frames, clips], dim=1).to(embedded.dtype)
+        places = (input_ids == self.image_id)[..., None].expand_as(embedded)
+        return embedded.masked_scatter(places, visual)
+
     @property
     def _dtype(self) -> torch.dtype:
         """Of projectors and score head; the frozen language model may be of a shorter one."""
@@ -179,21 +194,9 @@ class FineVQ(nn.Module):
         positions: Tensor,
         segments: Tensor,
     ) -> Tensor:
-        if self.frames != "all":
-            spatial = spatial[:, picked(spatial.shape[1], self.frames)]
-        if self.clips != "all":
-            motion = motion[:, picked(motion.shape[1], self.clips)]
-        if self.vision is not None and spatial.dtype == torch.uint8:
-            spatial = self.vision(spatial)
-        embedded = self.language_model.get_input_embeddings()(input_ids)  # (B, L, H)
-        frames = self.spatial_projector(spatial.to(self._dtype).flatten(1, 2))  # (B, F * T, H)
-        clips = self.motion_projector(motion.to(self._dtype))  # (B, C, H)
-        visual = torch.cat([frames, clips], dim=1).to(embedded.dtype)
-        places = (input_ids == self.image_id)[..., None].expand_as(embedded)
-        embedded = embedded.masked_scatter(places, visual)
         decoder: Any = self.language_model.get_decoder()
         output = decoder(
-            inputs_embeds=embedded,
+            inputs_embeds=self.embed(spatial, motion, input_ids),
             position_ids=positions,
             attention_mask=attention_mask(segments),
             use_cache=False,

@@ -245,19 +245,21 @@ def collate(packed: Sequence[Packed], *, pad_id: int) -> dict[str, Tensor]:
     }
 
 
-def attention_mask(segments: Tensor) -> Tensor:
+def attention_mask(segments: Tensor, rows: int | None = None) -> Tensor:
     """Which token sees which, by the rule in this module's docstring.
 
     Args:
         segments: (B, L).
+        rows: R, of the last tokens, where the others' keys and values are cached; None for all.
 
     Returns:
-        Bool (B, 1, L, L), True where the row's token sees the column's. Padding sees only itself:
+        Bool (B, 1, R, L), True where the row's token sees the column's. Padding sees only itself:
         a row without any True would be NaN after the softmax.
     """
     length = segments.shape[1]
-    row, column = segments[:, :, None], segments[:, None, :]
-    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    first = 0 if rows is None else length - rows
+    place = torch.arange(length, device=segments.device)
+    row, column = segments[:, first:, None], segments[:, None, :]
+    causal, itself = place <= place[first:, None], place == place[first:, None]
     seen = ((column == PREFIX) | (column == row)) & (column != PADDING) & causal
-    itself = torch.eye(length, dtype=torch.bool, device=segments.device)
     return (seen | itself)[:, None]

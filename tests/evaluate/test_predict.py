@@ -177,8 +177,13 @@ def test_labels_do_not_reach_the_model(predictor, dataset, read, make_dataset) -
     pd.testing.assert_frame_equal(after, before, check_exact=True)
 
 
-def test_predictions_come_back_from_their_file(predictor, dataset, read, tmp_path: Path) -> None:
+@pytest.mark.parametrize("free_text", [0, 2])
+def test_predictions_come_back_from_their_file(
+    predictor, dataset, read, tmp_path: Path, monkeypatch, free_text: int
+) -> None:
+    monkeypatch.setattr(predictor, "free_text", free_text)
     table = run(predictor, dataset, read, list(dataset))
+    assert table["generated"].isna().all() == (free_text == 0)
     path = tmp_path / "predictions.parquet"
     write_predictions(path, table, MADE_BY)
     pd.testing.assert_frame_equal(read_predictions(path, MADE_BY), table, check_exact=True)

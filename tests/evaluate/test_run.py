@@ -51,7 +51,9 @@ def store(dataset, make_store):
 
 @pytest.fixture
 def settings(tmp_path: Path) -> EvaluateSettings:
-    return EvaluateSettings(out=tmp_path / "evaluation", part="test", videos_per_batch=2)
+    return EvaluateSettings(
+        out=tmp_path / "evaluation", part="test", videos_per_batch=2, free_text=0
+    )
 
 
 @pytest.fixture
@@ -126,6 +128,38 @@ def test_parts_evaluated_one_by_one_have_the_metrics_of_each_alone(
     after = evaluate(dataset, store, checkpoints[0], settings)
     elsewhere = settings.model_copy(update={"out": settings.out.with_name("alone")})
     assert evaluate(dataset, store, checkpoints[0], elsewhere) == after
+
+
+def test_free_text_that_is_asked_for_later_is_written_beside_the_same_predictions(
+    dataset, store, checkpoints, settings, no_model
+) -> None:
+    metrics = evaluate(dataset, store, checkpoints[0], settings)
+    before = predictions(settings)
+    assert before["generated"].isna().all()
+    told = []
+    asked = settings.model_copy(update={"free_text": 3})
+    again = evaluate(dataset, store, checkpoints[0], asked, progress=lambda *at: told.append(at))
+    assert told[-1] == (5, 5)
+    assert again == metrics
+    after = predictions(settings)
+    assert after["generated"].notna().all()
+    without = ["generated", "free_text"]
+    pd.testing.assert_frame_equal(after.drop(columns=without), before.drop(columns=without))
+    no_model()
+    for fewer in (settings, asked, settings.model_copy(update={"free_text": 2})):
+        evaluate(dataset, store, checkpoints[0], fewer)
+    pd.testing.assert_frame_equal(predictions(settings), after)
+
+
+def test_text_that_a_lower_limit_may_have_cut_is_written_anew(
+    dataset, store, checkpoints, settings
+) -> None:
+    for limit in (1, 4):
+        asked = settings.model_copy(update={"free_text": limit})
+        evaluate(dataset, store, checkpoints[0], asked)
+    elsewhere = asked.model_copy(update={"out": settings.out.with_name("once")})
+    evaluate(dataset, store, checkpoints[0], elsewhere)
+    pd.testing.assert_frame_equal(predictions(settings), predictions(elsewhere))
 
 
 def test_changed_labels_are_measured_without_a_model(

@@ -103,6 +103,16 @@ def test_decision_is_the_token_before_the_option(packer: Packer, learn: bool) ->
             assert ends
 
 
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    segments=st.lists(st.lists(st.integers(-1, 3), min_size=7, max_size=7), min_size=1, max_size=3),
+    rows=st.integers(1, 7),
+)
+def test_mask_of_the_last_rows_is_the_end_of_the_whole_mask(segments, rows: int) -> None:
+    whole = attention_mask(torch.tensor(segments))
+    assert torch.equal(attention_mask(torch.tensor(segments), rows), whole[:, :, -rows:])
+
+
 def test_decisions_do_not_depend_on_the_answer(packer: Packer) -> None:
     told = packer.pack(LAYOUT, [RATINGS[0]], learn=True)
     asked = packer.pack(LAYOUT, [RATINGS[0]], learn=False)
