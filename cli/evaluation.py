@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .options import Commands, add_command, add_config, load, progress
+from .options import Commands, add_command, add_config, first_process, load, progress
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -135,6 +135,8 @@ def run_evaluate(config: "Config", checkpoint: Path, allow_leakage: bool = False
             allow_leakage=allow_leakage,
             progress=done,
         )
+    if not first_process():
+        return
     coverage, leaked = metrics["coverage"], metrics["leakage"]["videos"]
     print(
         f"split {metrics['split']}, part {metrics['part']}: "
@@ -174,6 +176,8 @@ def _run_rounds(config: "Config", checkpoint: str, splits: list[str], allow_leak
                 )
             ),
         )
+    if not first_process():
+        return
     print(f"{len(splits)} rounds, part {rounds['part']}: median, mean ± deviation")
     for dimension, found in {**rounds["dimensions"], "mean": rounds["mean"]}.items():
         cells = "  ".join(f"{m.upper()} {_spread(found[m])}" for m in ("srcc", "plcc"))

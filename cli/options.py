@@ -1,6 +1,7 @@
 """What the commands share: examples in the help, `-c` and `--set`, and progress bars."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -75,9 +76,17 @@ def load(given: argparse.Namespace, first: Sequence[str] = ()) -> "Config":
     return load_config(given.config, [*first, *given.overrides])[0]
 
 
+def first_process() -> bool:
+    """Whether this is the one process that prints, of those that torchrun may have started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def progress(title: str) -> Iterator[Progress]:
     """A bar with rate and time left on a terminal; elsewhere a line for every tenth."""
+    if not first_process():
+        yield lambda done, total, line="": None
+        return
     if not sys.stderr.isatty():
         yield _line_progress(title)
         return

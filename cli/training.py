@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from .extraction import run_extract
-from .options import Commands, add_command, add_config, load, progress
+from .options import Commands, add_command, add_config, first_process, load, progress
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -131,7 +130,7 @@ def run_train(config: "Config") -> None:
             from ..train.fit import train
 
             train(dataset, store, config.train, config.extract.model_dump(), done, also=also)
-    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started
+    if first_process():
         print(f"checkpoint in {config.train.out}")
 
 

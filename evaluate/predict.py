@@ -16,6 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 
 from ..dataset.questions import LEVELS, Question
 from ..dataset.videos import Dataset, Video
@@ -128,7 +130,7 @@ class Predictor:
         ]
         answers = (
             answer
-            for start in range(0, len(sequences), len(videos))
+            for start in range(0, len(sequences), max(1, len(videos)))  # a process may have none
             for answer in self._forward(sequences[start : start + len(videos)])
         )
         return [list(islice(answers, len(asked))) for _, _, asked in videos]
@@ -224,23 +226,27 @@ def predict(
     profile: ProfileName = "finevq",
     videos_per_batch: int = 1,
 ) -> Iterator[pd.DataFrame]:
-    """Answer the prompts of videos.
+    """Answer the prompts of videos; of several processes each answers its share of them.
 
     Yields:
-        A table for each batch: columns KEY and PREDICTED, scores on the dataset's scale.
+        A table for each batch, or for one batch of each process, in all processes the same: columns
+        KEY and PREDICTED, scores on the dataset's scale, videos in order.
     """
-    for start in range(0, len(videos), videos_per_batch):
-        batch = videos[start : start + videos_per_batch]
-        inputs = [
-            (*read(video.id), prompts_for(dataset, video, questions.get(video.id, []), profile))
-            for video in batch
-        ]
-        answers = zip(batch, predictor.answer_all(inputs), strict=True)
-        yield table_of(
-            _row(dataset, video, one) | {"free_text": predictor.free_text}
-            for video, found in answers
-            for one in found
-        )
+    state = PartialState()
+    at_once = videos_per_batch * state.num_processes
+    for start in range(0, len(videos), at_once):
+        with state.split_between_processes(list(videos[start : start + at_once])) as batch:
+            inputs = [
+                (*read(video.id), prompts_for(dataset, video, questions.get(video.id, []), profile))
+                for video in batch
+            ]
+            answers = zip(batch, predictor.answer_all(inputs), strict=True)
+            rows = [
+                _row(dataset, video, one) | {"free_text": predictor.free_text}
+                for video, found in answers
+                for one in found
+            ]
+        yield table_of(gather_object(rows))
 
 
 def table_of(rows: Iterable[Mapping[str, object]] = ()) -> pd.DataFrame:

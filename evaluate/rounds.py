@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState
 
 from ..cache.store import FeatureStore
 from ..dataset.videos import Dataset
@@ -87,7 +88,8 @@ def evaluate_rounds(
         },
         "mean": _spread([one["mean"] for one in rounds]),
     }
-    write_metrics(settings.out / "rounds.json", found)
+    if PartialState().is_main_process:
+        write_metrics(settings.out / "rounds.json", found)
     return found
 
 

@@ -1,11 +1,13 @@
 """Running stage three: predict what is not predicted yet, measure, report."""
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from accelerate import PartialState
 
 from ..cache.store import FeatureStore
 from ..dataset.questions import Question, load_questions
@@ -53,7 +55,8 @@ def evaluate(
 
     Writes predictions.parquet into `settings.out`, and metrics.json, report.html and figures/ into
     `results`. Predictions that are there already, by the same checkpoint on the same features, are
-    not made again; without any to make, the model is not loaded.
+    not made again; without any to make, the model is not loaded. Started by `torchrun` on several
+    processes, each predicts its share of the videos, and the first of them measures and writes.
 
     Args:
         dataset: videos with labels, questions and the split.
@@ -75,6 +78,7 @@ def evaluate(
         StoreError: videos of the part were not extracted yet.
         DatasetError: the part is empty, or has videos that the checkpoint was trained on.
     """
+    state = PartialState(cpu=device == "cpu")
     info = read_info(checkpoint)
     info.check_features(store)
     split, part = dataset.settings.split, settings.part
@@ -93,6 +97,7 @@ def evaluate(
     failed = {video.id: failures[video.id] for video in videos if video.id in failures}
 
     settings.out.mkdir(parents=True, exist_ok=True)
+    results = results or settings.out
     made_by = {"checkpoint": digest(checkpoint), "features": store.layout.identity.digest}
     questions = load_questions(dataset)
     wanted = expected(dataset, usable, questions, info.profile)
@@ -109,7 +114,14 @@ def evaluate(
         per_batch = settings.videos_per_batch
         new = predict(predictor, dataset, missing, questions, store.read, info.profile, per_batch)
         again = predictions["video"].isin([video.id for video in missing])
-        predictions = _predict_rest(path, made_by, predictions[~again], new, missing, progress)
+        if state.is_main_process:
+            predictions = _predict_rest(path, made_by, predictions[~again], new, missing, progress)
+        else:
+            deque(new, maxlen=0)
+    if not state.is_main_process:
+        state.wait_for_everyone()
+        written: dict[str, Any] = json.loads((results / "metrics.json").read_text("utf-8"))
+        return written
     everything = _with_labels(predictions, dataset, questions, info.profile)
 
     measured = everything.merge(wanted[KEY], on=KEY)
@@ -124,7 +136,6 @@ def evaluate(
         categories=categories,
     )
     metrics["leakage"] = leakage
-    results = results or settings.out
     results.mkdir(parents=True, exist_ok=True)
     write_metrics(results / "metrics.json", metrics)
     write_report(
@@ -142,6 +153,7 @@ def evaluate(
         categories=categories,
         files={video.id: video.path for video in videos},
     )
+    state.wait_for_everyone()
     return metrics
 
 
