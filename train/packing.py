@@ -150,14 +150,17 @@ class Packer:
             learn: as in `pack`.
 
         Raises:
-            CheckpointError: one question with the prefix is longer.
+            CheckpointError: one question with the prefix is longer, or longer than the base model
+                can read.
         """
         fewer = ", or train.frames to fewer" if learn else ""  # a trained model has its frames
         prefix = len(self.prefix(layout))
         plan: list[list[Prompt]] = []
         room = 0
         for prompt in prompts:
-            length = len(self.pack(layout, [prompt], learn=learn).input_ids) - prefix
+            asked, _, answer = self._tokens(prompt, learn)
+            length = len(asked) + len(answer)
+            self._check_positions(layout, prefix + length)
             if prefix + length > max_tokens:
                 raise CheckpointError(
                     f"a video's {prefix} tokens and a question make a sequence of "
@@ -187,21 +190,14 @@ class Packer:
         positions, segments = list(range(start)), [PREFIX] * start
         labels, decisions = [IGNORE] * start, []
         for number, prompt in enumerate(prompts, start=1):
-            asked = self.encode(self.chat.question(prompt))
-            stem = self.encode(prompt.stem)
-            told = learn and prompt.answer is not None
-            answer = self._answer(prompt, stem) if told else stem
+            asked, stem, answer = self._tokens(prompt, learn)
             decisions.append(len(ids) + len(asked) + len(stem) - 1)
             ids += asked + answer
+            told = learn and prompt.answer is not None
             labels += [IGNORE] * len(asked) + (answer if told else [IGNORE] * len(answer))
             positions += range(start, start + len(asked) + len(answer))
             segments += [number] * (len(asked) + len(answer))
-        if max(positions) >= self.max_positions:
-            raise CheckpointError(
-                f"{layout.frames} frames of {layout.tokens} tokens and a question make a sequence "
-                f"of {max(positions) + 1} tokens; the base model reads {self.max_positions}: "
-                "extract fewer frames, or shorten the question"
-            )
+        self._check_positions(layout, max(positions) + 1)
         targets = [float("nan") if p.target is None else p.target for p in prompts]
         return Packed(
             input_ids=torch.tensor(ids),
@@ -212,14 +208,25 @@ class Packer:
             targets=torch.tensor(targets, dtype=torch.float32),
         )
 
-    def _answer(self, prompt: Prompt, stem: list[int]) -> list[int]:
-        assert prompt.answer is not None
+    def _tokens(self, prompt: Prompt, learn: bool) -> tuple[list[int], list[int], list[int]]:
+        """Token ids of the question, of the stem, and of what is laid out behind the question."""
+        asked, stem = self.encode(self.chat.question(prompt)), self.encode(prompt.stem)
+        if not learn or prompt.answer is None:
+            return asked, stem, stem
         answer = self.encode(prompt.reply(prompt.answer) + TURN_END)
         if answer[: len(stem)] != stem:
             raise CheckpointError(
                 f"the tokenizer splits {prompt.stem!r} in another way when an answer follows it"
             )
-        return answer
+        return asked, stem, answer
+
+    def _check_positions(self, layout: Layout, count: int) -> None:
+        if count > self.max_positions:
+            raise CheckpointError(
+                f"{layout.frames} frames of {layout.tokens} tokens and a question make a sequence "
+                f"of {count} tokens; the base model reads {self.max_positions}: extract fewer "
+                "frames, or shorten the question"
+            )
 
 
 def collate(packed: Sequence[Packed], *, pad_id: int) -> dict[str, Tensor]:

@@ -218,3 +218,17 @@ def test_question_that_does_not_fit_at_all_is_refused(packer: Packer) -> None:
     message = rf"a sequence of {length}; set train\.max_tokens = {length - 1} to as many"
     with pytest.raises(CheckpointError, match=message):
         packer.plan(LAYOUT, [RATINGS[0]], length - 1, learn=True)
+
+
+def test_sequence_that_the_base_model_cannot_read_is_refused_before_any_is_packed(
+    packer: Packer,
+) -> None:
+    length = len(packer.pack(LAYOUT, RATINGS[:1], learn=True).input_ids)
+    short = Packer(packer.tokenizer, packer.chat, length - 1)
+    message = f"a sequence of {length} tokens; the base model reads {length - 1}"
+    with pytest.raises(CheckpointError, match=message):
+        short.plan(LAYOUT, RATINGS[:1], 4096, learn=True)
+    with pytest.raises(CheckpointError, match=message):
+        short.pack(LAYOUT, RATINGS[:1], learn=True)
+    enough = Packer(packer.tokenizer, packer.chat, length)
+    assert len(enough.plan(LAYOUT, RATINGS[:1], 4096, learn=True)) == 1
