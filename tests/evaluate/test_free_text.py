@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from finevq.train.packing import Packer
 from finevq.train.prompts import TURN_END, Prompt
 
 from ..train._made import LAYOUT, PROMPTS, batch_of, features_of, model_of
+from ..train._published import write_internvl2
+from ..train.test_base import write_native
 
 LIMIT = 12
 
@@ -69,6 +72,19 @@ def test_text_is_that_of_the_question_alone_without_a_cache(
             assert answer.generated == made[1].tokenizer.decode(alone(made, video, prompt))
             texts.add(answer.generated)
     assert len(texts) > 2
+
+
+@pytest.mark.parametrize("kind", ["internlm2", "qwen2", "qwen3"])
+def test_text_from_the_cache_of_a_published_base(made_info, tmp_path: Path, kind: str) -> None:
+    if kind == "internlm2":
+        write_internvl2(tmp_path)
+    else:
+        write_native(tmp_path, kind)
+    made = model_of(replace(made_info, base=str(tmp_path)))
+    predictor = Predictor(*made, torch.device("cpu"), free_text=LIMIT)
+    (video,) = videos(PROMPTS)
+    for prompt, answer in zip(PROMPTS, predictor.answer(*video), strict=True):
+        assert answer.generated == made[1].tokenizer.decode(alone(made, video, prompt))
 
 
 def test_choices_and_scores_do_not_depend_on_it(made, predictor) -> None:
