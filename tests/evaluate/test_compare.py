@@ -168,7 +168,7 @@ def test_a_model_of_other_videos_is_refused() -> None:
 
 
 def test_stored_predictions_are_a_model(tmp_path: Path, file: Path) -> None:
-    empty = {"options": [], "probabilities": []}
+    empty = {"options": [], "probabilities": [], "free_text": 0}
     rows = [
         {"video": f"made/{v}", "task": "score", "item": d, "prediction": float(i), **empty}
         for i, v in enumerate(VIDEOS)
