@@ -7,6 +7,7 @@ about an eighteenth of the time of a loop over scipy (benchmarks/metrics.py).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +78,25 @@ def interval(values: Array) -> list[float] | None:
         return None
     tail = (100 - CONFIDENCE) / 2
     return [float(bound) for bound in np.percentile(defined, [tail, 100 - tail])]
+
+
+def difference(value: float, resampled: Array) -> dict[str, Any]:
+    """A difference of two models on the same videos, beside what its resamples say of it.
+
+    Args:
+        value: on all videos.
+        resampled: shape (resamples,), both models drawn the same videos.
+
+    Returns:
+        {"difference", "ci", "p"}; p is two-sided: how often a resample gives a difference of the
+        other sign, or none. Both are None where too few resamples define the difference.
+    """
+    ci, p = interval(resampled), None
+    if ci is not None:
+        defined = resampled[~np.isnan(resampled)]
+        fewest = min(np.sum(defined <= 0), np.sum(defined >= 0))
+        p = float(min(1, 2 * (fewest + 1) / (len(defined) + 1)))
+    return {"difference": float(value), "ci": ci, "p": p}
 
 
 def rank_correlations(x: Array, y: Array) -> Statistic:

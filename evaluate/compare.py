@@ -6,7 +6,7 @@ a difference is judged without what the draw of videos does to both.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,27 +15,36 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from ..dataset.questions import load_questions
 from ..dataset.splits import Part, load_split
 from ..dataset.videos import DIMENSIONS, Dataset, read_csv
 from ..errors import DatasetError, FineVQError
 from ..train.checkpoint import digest
+from ..train.prompts import PROFILES
+from . import bootstrap
 from .agreement import METRICS, Agreement, Array, resample
-from .bootstrap import interval
+from .answers import Answers, answers_by, compare_answers
+from .predict import KEY
 
 PREDICTIONS = "predictions.parquet"
+
+QUESTIONS = "questions"
+"""Where a model's accuracies stand among its dimensions."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of videos by one model, or their labels.
+    """Scores and answers of one model, or the labels and right answers.
 
     Attributes:
         name: of the model.
         table: floats, a row a video by its name, columns dimensions; NaN where there is none.
+        answers: to questions, by `finevq.evaluate.answers.INDEX`; a CSV file has none.
     """
 
     name: str
     table: pd.DataFrame
+    answers: "Answers[Any]" = field(default_factory=lambda: answers_by([]))
 
 
 def read_scores(text: str, name: str = "") -> Scores:
@@ -82,21 +91,29 @@ def read_model(text: str) -> Scores:
     if not path.is_dir() and path.suffix != ".parquet":
         return read_scores(rest, name)
     file = path if path.is_file() else _predictions_of(path)
-    rows = pd.read_parquet(file, columns=["video", "task", "item", "prediction"])
-    scores = rows[rows["task"] == "score"].astype({"video": str, "item": str})
+    rows = pd.read_parquet(file, columns=[*KEY, "prediction", "prediction_text"])
+    rows = rows.astype({"video": str, "item": str})
+    scores, asked = rows[rows["task"] == "score"], rows[rows["task"] == "question"]
     table = scores.pivot(index="video", columns="item", values="prediction").astype(float)
-    return Scores(name or path.resolve().name, table)
+    # The tag that one profile puts in front is not part of the question.
+    texts = asked["question"].str.removeprefix(PROFILES["official"].tag)
+    given = asked["prediction_text"].astype(object).where(asked["prediction_text"].notna(), None)
+    answers = answers_by(zip(asked["video"], asked["item"], texts, given, strict=True))
+    return Scores(name or path.resolve().name, table, answers)
 
 
 def dataset_labels(dataset: Dataset, split: str | None = None, part: Part = "test") -> Scores:
-    """The labels of a dataset's videos, or of one part of a split.
+    """The labels and right answers of a dataset's videos, or of one part of a split.
 
     Raises:
-        DatasetError: no such split.
+        DatasetError: no such split, or questions that cannot be read.
     """
     videos = load_split(dataset, split)[part] if split else list(dataset)
     table = pd.DataFrame([dict(v.labels) for v in videos], index=[v.id for v in videos])
-    return Scores(dataset.settings.name, table.reindex(columns=list(DIMENSIONS)).astype(float))
+    table = table.reindex(columns=list(DIMENSIONS)).astype(float)
+    questions = load_questions(dataset)
+    right = [(v.id, q.kind, q.text, q.answer) for v in videos for q in questions.get(v.id, [])]
+    return Scores(dataset.settings.name, table, answers_by(right))
 
 
 def matched(model: Scores, labels: Scores) -> Scores:
@@ -125,7 +142,8 @@ def matched(model: Scores, labels: Scores) -> Scores:
             if len(table)
             else f"{model.name}: has no videos"
         )
-    return Scores(model.name, table)
+    answers = model.answers.rename(index=dict(zip(model.table.index, names, strict=True)), level=0)
+    return Scores(model.name, table, answers)
 
 
 def compare(models: Sequence[Scores], labels: Scores) -> dict[str, dict[str, dict[str, Any]]]:
@@ -139,7 +157,9 @@ def compare(models: Sequence[Scores], labels: Scores) -> dict[str, dict[str, dic
         {name: {dimension: {"srcc", "krcc", "plcc", "plcc_fitted", "rmse", "rmse_fitted", "n",
         "labelled", "ci", "against"}}}: "ci" has the interval of each metric, "labelled" is the
         number of videos with a label, "against" has for each other model the "difference" of each
-        metric, its interval and its two-sided p-value. Strict JSON.
+        metric, its interval and its two-sided p-value. For models with answers, where right ones
+        are known, `QUESTIONS` is a further key, with what `compare_answers` returns for the model.
+        Strict JSON.
 
     Raises:
         FineVQError: two models of one name, or no labelled video that all predict.
@@ -157,6 +177,9 @@ def compare(models: Sequence[Scores], labels: Scores) -> dict[str, dict[str, dic
             result[name][dimension] = found
     if not any(result.values()):
         raise FineVQError("the models and the labels have no dimension in common")
+    answers = {model.name: model.answers for model in models}
+    for name, accuracies in compare_answers(answers, labels.answers).items():
+        result[name][QUESTIONS] = accuracies
     return result
 
 
@@ -190,22 +213,8 @@ def _differences(one: Agreement, other: Agreement, resampled: Array) -> dict[str
     for column, metric in enumerate(METRICS):
         a, b = one.values[metric], other.values[metric]
         if a is not None and b is not None:
-            values = resampled[:, column]
-            found[metric] = {
-                "difference": a - b,
-                "ci": interval(values),
-                "p": _p_value(values),
-            }
+            found[metric] = bootstrap.difference(a - b, resampled[:, column])
     return found
-
-
-def _p_value(differences: Array) -> float | None:
-    """Two-sided: how often a resample gives a difference of the other sign, or none."""
-    if interval(differences) is None:
-        return None
-    defined = differences[~np.isnan(differences)]
-    fewest = min(np.sum(defined <= 0), np.sum(defined >= 0))
-    return float(min(1, 2 * (fewest + 1) / (len(defined) + 1)))
 
 
 def _path_and_column(text: str) -> tuple[Path, str]:

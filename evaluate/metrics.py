@@ -87,7 +87,7 @@ def measure(
         },
         "questions": {
             kind: _accuracy(answers[answers["item"] == kind])
-            for kind in sorted(answers["item"].unique(), key=_kind_order)
+            for kind in sorted(answers["item"].unique(), key=kind_order)
         },
     }
 
@@ -215,8 +215,8 @@ def _mean(agreements: Sequence[Agreement], resampled: Array) -> dict[str, Any]:
     return mean
 
 
-def _kind_order(kind: str) -> tuple[int, str]:
-    """Order of the paper's Table 2: yes-no by dimension, then the rest."""
+def kind_order(kind: str) -> tuple[int, str]:
+    """Sorts kinds of questions as the paper's Table 2: yes-no by dimension, then the rest."""
     dimension = kind.rpartition(" ")[2]
     known = dimension in DIMENSIONS
     return (DIMENSIONS.index(dimension) if known else len(DIMENSIONS), kind)

@@ -9,10 +9,13 @@ import pytest
 from scipy import stats
 
 from finevq.cli import main as cli
-from finevq.dataset.videos import DIMENSIONS
+from finevq.dataset.questions import classify
+from finevq.dataset.videos import DIMENSIONS, Dataset
 from finevq.errors import DatasetError, FineVQError
 from finevq.evaluate.agreement import METRICS
+from finevq.evaluate.answers import ALL
 from finevq.evaluate.compare import (
+    QUESTIONS,
     Scores,
     compare,
     dataset_labels,
@@ -180,6 +183,61 @@ def test_stored_predictions_are_a_model(tmp_path: Path, file: Path) -> None:
     assert compare([model], read_scores(f"{file}:mos"))["mine"]["overall"]["n"] == 40
 
 
+@pytest.fixture
+def evaluations(tmp_path: Path, make_dataset) -> tuple[Dataset, list[Scores]]:
+    """A dataset with questions, and two evaluations: all right, and always the first option."""
+    texts = {"Any blur? [Yes] or [No]": "YNN", "Which exists? A:[noise] B:[blur]": "AAB"}
+    questions = [
+        (f"test{i}.mp4", text, {"Y": "Yes", "N": "No"}.get(right[i % 3], right[i % 3]))
+        for i in range(12)
+        for text, right in texts.items()
+    ]
+    dataset = make_dataset({"test": 12}, questions=questions)
+    models = []
+    for name, tag in (("perfect", ""), ("first", "<|video|> ")):  # the tag of official prompts
+        rows = [
+            {"video": video, "task": "score", "item": d, "prediction": float(i % 5)}
+            for i, video in enumerate(dataset.ids)
+            for d in DIMENSIONS
+        ]
+        for video, text, right in questions:
+            kind, options = classify(text)
+            answer = right if name == "perfect" else options[0]
+            asked = {"task": "question", "item": kind, "question": tag + text}
+            rows.append({"video": dataset.video_id(video), **asked, "prediction_text": answer})
+        table = table_of(row | {"options": [], "probabilities": []} for row in rows)
+        (tmp_path / name).mkdir()
+        write_predictions(tmp_path / name / "predictions.parquet", table, {})
+        models.append(read_model(str(tmp_path / name)))
+    return dataset, models
+
+
+def test_evaluations_are_compared_on_their_questions(evaluations) -> None:
+    dataset, models = evaluations
+    results = compare(models, dataset_labels(dataset))
+    found = {name: results[name][QUESTIONS] for name in results}
+    assert list(found["perfect"]) == ["yes-no blur", "which exists", ALL]
+    assert [f["accuracy"] for f in found["perfect"].values()] == [1, 1, 1]
+    assert [f["accuracy"] for f in found["first"].values()] == [1 / 3, 2 / 3, 0.5]
+    assert found["perfect"][ALL]["majority_baseline"] == 2 / 3
+    assert found["first"][ALL]["against"]["perfect"]["accuracy"]["p"] < 0.01
+
+
+def test_only_questions_of_the_labelled_videos_are_measured(evaluations) -> None:
+    dataset, models = evaluations
+    labels = dataset_labels(dataset)
+    half = Scores("half", labels.table.iloc[:6], labels.answers.iloc[:12])
+    assert compare(models, half)["first"][QUESTIONS][ALL]["n"] == 12
+
+
+def test_with_a_file_of_scores_each_is_measured_on_what_it_has(evaluations, tmp_path) -> None:
+    dataset, models = evaluations
+    other = Scores("csv", models[0].table)
+    results = compare([*models, other], dataset_labels(dataset))
+    assert set(results["csv"]) == set(DIMENSIONS)
+    assert set(results["first"]) == {*DIMENSIONS, QUESTIONS}
+
+
 def test_a_folder_without_predictions_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FineVQError, match="run `finevq evaluate`"):
         read_model(str(tmp_path))
@@ -193,6 +251,14 @@ def test_published_figures_are_those_of_the_paper() -> None:
     assert table[("FineVQ", "overall", "srcc")] == 0.8834
     assert table[("NIQE", "color", "plcc")] == 0.2368
     assert table[("FineVQ", "which exists", "accuracy")] == 0.9193
+    of_questions = published("FineVD").query("metric == 'accuracy'")
+    assert len(of_questions) == 9 * 7
+    assert set(of_questions["source"]) == {"FineVQ paper, Table 2"}
+    assert not of_questions.duplicated(["method", "item"]).any()
+    assert of_questions["value"].between(0, 1).all()
+    means = of_questions.groupby("method")["value"].mean()
+    assert means.idxmax() == "FineVQ"
+    assert means["FineVQ"] == pytest.approx(0.72399, abs=1e-5)
     lsvq = published("lsvq-1080p").set_index(["method", "metric"])["value"]
     assert lsvq[("FineVQ", "plcc")] == 0.857
 
@@ -225,6 +291,38 @@ def test_text_and_latex_hold_the_figures(file: Path) -> None:
     assert rf"\textbf{{{found['srcc']:.4f}}}" in latex
     assert r"\multicolumn{4}{l}{published, not measured here: FineVQ paper, Table 3} \\" in latex
     assert all(line.count("&") == 3 for line in latex.splitlines() if line.startswith("KSVQE"))
+
+
+def test_text_and_latex_hold_the_accuracies(evaluations) -> None:
+    dataset, models = evaluations
+    results = compare(models, dataset_labels(dataset))
+    text = as_text(results, published("FineVD"))
+    block = text.partition("yes-no blur: ")[2].partition("\n\n")[0].splitlines()
+    assert block[0].startswith("12 of 12 questions with a right answer, those that all answer")
+    assert [line.split()[:2] for line in block[2:5]] == [
+        ["perfect", "1.0000"],
+        ["first", "0.3333"],
+        ["majority", "0.6667"],
+    ]
+    assert block[-1].split()[:2] == ["FineVQ", "0.6476"]
+    assert block[-1].endswith("published: FineVQ paper, Table 2")
+    scores, answers = as_latex(results, published("FineVD")).split("\n\n")
+    assert "%" not in scores.replace(r"\%", "")
+    assert "Table 2" not in scores
+    assert "Table 1" not in answers
+    lines = answers.splitlines()
+    assert r"perfect & \textbf{100.00\%} & \textbf{100.00\%} & \textbf{100.00\%} \\" in lines
+    assert r"majority & 66.67\% & 66.67\% & 66.67\% \\" in lines
+    assert r"FineVQ & 64.76\% & 91.93\% & -- \\" in lines
+
+
+def test_the_table_has_a_row_for_each_figure(evaluations) -> None:
+    dataset, models = evaluations
+    table = tidy(compare(models, dataset_labels(dataset)))
+    measured = table[table["source"] == "measured"]
+    assert len(measured) == 2 * (len(DIMENSIONS) * len(METRICS) + 3)
+    assert list(table["source"].unique()) == ["measured", "always the most frequent right answer"]
+    assert list(table["value"][table["source"] != "measured"]) == [2 / 3] * 3
 
 
 def test_the_command_prints_json_and_writes_files(
