@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import jinja2
-
+from .page import template
 from .scorecard import ScoreCard
 from .thumbnails import thumbnails
 
 PICTURES = 5
-
-_TEMPLATE = Path(__file__).with_name("card.html")
 
 
 def write_card(path: Path, card: ScoreCard) -> None:
@@ -24,15 +21,8 @@ def write_card(path: Path, card: ScoreCard) -> None:
 
 def card_html(card: ScoreCard, title: str) -> str:
     """The card as a page; `title` is what it calls the video."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATE.parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     low, high = card.scale
-    html: str = environment.get_template(_TEMPLATE.name).render(
+    html: str = template("card.html", card.scale).render(
         card=card,
         title=title,
         pictures=thumbnails(card.video, PICTURES),

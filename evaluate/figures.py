@@ -1,13 +1,16 @@
-"""The figures of the report: small SVG panels that take their colours from the page.
+"""The figures of the reports: small panels, for a page and as files.
 
-matplotlib draws in placeholder colours that become CSS variables, and leaves text as text: one
-drawing serves the light and the dark theme, in the page's own font. The page that shows a panel
-defines `--ink`, `--rule`, `--predicted` and `--label`.
+For a page matplotlib draws in placeholder colours that become CSS variables, and leaves text as
+text: one drawing serves the light and the dark theme, in the page's own font. The page that shows a
+panel defines `--ink`, `--rule`, `--predicted` and `--label`.
 """
 
 import html
 import io
 import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -23,44 +26,60 @@ Array = npt.NDArray[np.float64]
 BINS = 20
 """Bars of a distribution over the MOS range."""
 
-_INK, _RULE, _PREDICTED, _LABEL = "#010101", "#020202", "#030303", "#040404"
-_LIGHT = {"--ink": "#1d2126", "--rule": "#dfe3e7", "--predicted": "#2b6cb0", "--label": "#8b95a1"}
-_VARIABLES = {_INK: "--ink", _RULE: "--rule", _PREDICTED: "--predicted", _LABEL: "--label"}
+DPI = 300
+"""Of PNG files, at the printed size of the panel: 240 units are 3.3 inches, a column of a paper."""
+
+LONGEST = 24
+"""Letters of a model's name in a figure."""
+
+
+class Colours(NamedTuple):
+    """What the parts of a figure are drawn in."""
+
+    ink: str
+    rule: str
+    predicted: str
+    label: str
+
+
+THEMED = Colours("#010101", "#020202", "#030303", "#040404")
+"""Placeholders for the variables of a page."""
+
+LIGHT = Colours("#1d2126", "#dfe3e7", "#2b6cb0", "#8b95a1")
+"""For files, which have no page."""
 
 
 def scatter(
-    name: str,
-    title: str,
     predicted: Array,
     label: Array,
     span: tuple[float, float],
     curve: Logistic | None = None,
-) -> str:
+    colours: Colours = THEMED,
+) -> Figure:
     """Draw predictions (vertical) against MOS (horizontal) over the line of equality.
 
     Args:
-        name: prefix of the ids in the drawing, unique on its page.
-        title: what a screen reader says.
         predicted: shape (videos,), on the MOS scale; outside the range it is drawn on the border.
         label: shape (videos,).
         span: the MOS range, of both axes.
         curve: fitted to the predictions, drawn over their range.
+        colours: of its parts.
 
     Returns:
-        An `<svg>` element, 240 units wide and 228 high.
+        A panel 240 units wide and 228 high.
     """
-    figure, axes = _panel(240, 228, span, below=24)
+    figure, axes = _panel(240, 228, span, colours)
     axes.set(ylim=span, aspect="equal")
     _ticks(axes.yaxis, span)
-    axes.grid(color=_RULE, linewidth=0.6)
-    axes.plot(span, span, color=_LABEL, linewidth=1, dashes=(3, 3))
+    axes.grid(color=colours.rule, linewidth=0.6)
+    axes.plot(span, span, color=colours.label, linewidth=1, dashes=(3, 3))
     axes.plot(
         label,
         np.clip(predicted, *span),
         linestyle="none",
         marker="o",
         markersize=_marker_size(len(label)),
-        markerfacecolor=_PREDICTED,
+        markerfacecolor=colours.predicted,
         markeredgewidth=0,
         alpha=0.6,
         clip_on=False,
@@ -68,50 +87,118 @@ def scatter(
     if curve is not None:
         low, high = np.clip([predicted.min(), predicted.max()], *span)
         x = np.linspace(float(low), float(high), 50)
-        axes.plot(curve(x), x, color=_INK, linewidth=1.2)
-    return _svg(figure, name, title)
+        axes.plot(curve(x), x, color=colours.ink, linewidth=1.2)
+    return figure
 
 
 def distribution(
-    name: str, title: str, predicted: Array, label: Array, span: tuple[float, float]
-) -> str:
+    predicted: Array, label: Array, span: tuple[float, float], colours: Colours = THEMED
+) -> Figure:
     """Draw the histogram of predictions (line) over that of the MOS (area), each as shares.
 
     Args:
-        name: prefix of the ids in the drawing, unique on its page.
-        title: what a screen reader says.
         predicted: shape (videos,), outside the range it counts in the outermost bar.
         label: shape (labels,), which may be empty.
         span: the MOS range.
+        colours: of its parts.
 
     Returns:
-        An `<svg>` element, 240 units wide and 110 high.
+        A panel 240 units wide and 110 high.
     """
-    figure, axes = _panel(240, 110, span, below=20)
+    figure, axes = _panel(240, 110, span, colours, below=20)
     axes.yaxis.set_visible(False)
     edges = np.linspace(*span, BINS + 1)
     if len(label):
-        axes.stairs(_shares(label, edges), edges, fill=True, color=_LABEL, alpha=0.45)
+        axes.stairs(_shares(label, edges), edges, fill=True, color=colours.label, alpha=0.45)
     if len(predicted):
-        axes.stairs(_shares(predicted, edges), edges, color=_PREDICTED, linewidth=1.5)
+        axes.stairs(_shares(predicted, edges), edges, color=colours.predicted, linewidth=1.5)
     axes.set_ylim(bottom=0)
-    return _svg(figure, name, title)
+    return figure
 
 
-def standalone(svg: str) -> str:
-    """A drawing as a file of its own, in the colours of the light theme."""
-    for variable, colour in _LIGHT.items():
-        svg = svg.replace(f"var({variable})", colour)
-    namespaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return svg.replace("<svg ", f"<svg {namespaces} ", 1) + "\n"
+def intervals(
+    found: Mapping[str, tuple[float, list[float] | None]],
+    span: tuple[float, float],
+    colours: Colours = THEMED,
+) -> Figure:
+    """Draw values of models, one below the other, over their intervals.
+
+    Args:
+        found: the value and its interval, by the model's name.
+        span: the range of the axis.
+        colours: of its parts.
+
+    Returns:
+        A panel 240 units wide, 30 a model high and 32 for the axis.
+    """
+    figure, axes = _panel(240, 30 * len(found) + 32, span, colours, left=12)
+    axes.yaxis.set_visible(False)
+    axes.set_ylim(len(found), 0)
+    axes.grid(axis="x", color=colours.rule, linewidth=0.6)
+    across = axes.get_yaxis_transform()
+    for row, (model, (value, interval)) in enumerate(found.items()):
+        name = model if len(model) <= LONGEST else model[: LONGEST - 1] + "…"
+        for x, text, side in ((0, name, "left"), (1, f"{value:.3f}", "right")):
+            # A name is no formula, whatever dollars it has.
+            words = axes.text(x, row + 0.5, text, ha=side, transform=across, parse_math=False)
+            words.set(fontsize=9, color=colours.ink)
+        y, colour = row + 0.75, colours.predicted
+        if interval:
+            axes.plot(interval, (y, y), color=colour, linewidth=4, alpha=0.45)
+        axes.plot(value, y, marker="o", markersize=5, color=colour)
+    return figure
+
+
+def element(figure: Figure, name: str, title: str) -> str:
+    """A figure in `THEMED` colours as an element of a page: scalable, with ids of its own.
+
+    Args:
+        figure: the panel.
+        name: prefix of the ids in the drawing, unique on its page.
+        title: what a screen reader says.
+
+    Returns:
+        An `<svg>` element.
+    """
+    buffer = io.StringIO()
+    _write_svg(figure, buffer)
+    text = buffer.getvalue()
+    for variable, placeholder in THEMED._asdict().items():
+        text = text.replace(placeholder, f"var(--{variable})")
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    width, height = (round(72 * inches) for inches in figure.get_size_inches())
+    body = text[text.index("</defs>") + len("</defs>") :]  # past a style that the page sets itself
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}">{body}'
+    )
+
+
+def write(figure: Figure, path: Path) -> None:
+    """Write a figure in `LIGHT` colours as two files, `path` with .svg and with .png."""
+    with path.with_suffix(".svg").open("w", encoding="utf-8", newline="\n") as file:
+        _write_svg(figure, file)
+    figure.savefig(path.with_suffix(".png"), dpi=DPI)
+
+
+def _write_svg(figure: Figure, to: IO[str]) -> None:
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    # Text stays text, and ids follow from the content alone: same input, same bytes.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "finevq"}):
+        figure.savefig(to, format="svg", transparent=True, metadata=nothing)
 
 
 def _panel(
-    width: int, height: int, span: tuple[float, float], *, below: int
+    width: int,
+    height: int,
+    span: tuple[float, float],
+    colours: Colours,
+    *,
+    left: int = 32,
+    below: int = 24,
 ) -> tuple[Figure, Axes]:
-    """An empty panel of so many units whose horizontal axis is the MOS range."""
+    """An empty panel of so many units whose horizontal axis is the range."""
     figure = Figure(figsize=(width / 72, height / 72))  # the SVG backend's unit is 1/72 inch
-    left, right, above = 32, 12, 8
+    right, above = 12, 8
     axes = figure.add_axes(
         (
             left / width,
@@ -123,9 +210,9 @@ def _panel(
     axes.patch.set_visible(False)
     axes.set(xlim=span, axisbelow=True)
     _ticks(axes.xaxis, span)
-    axes.tick_params(length=0, pad=5, labelsize=9, labelcolor=_INK)
+    axes.tick_params(length=0, pad=5, labelsize=9, labelcolor=colours.ink)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set(color=_RULE, linewidth=0.8)
+    axes.spines["bottom"].set(color=colours.rule, linewidth=0.8)
     return figure, axes
 
 
@@ -142,21 +229,3 @@ def _marker_size(videos: int) -> float:
 def _shares(values: Array, edges: Array) -> Array:
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
     return counts / len(values)
-
-
-def _svg(figure: Figure, name: str, title: str) -> str:
-    """The figure as an element of a page: themed, scalable, with ids of its own."""
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    # Text stays text, and ids follow from the content alone: same input, same bytes.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "finevq"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    text = buffer.getvalue()
-    for placeholder, variable in _VARIABLES.items():
-        text = text.replace(placeholder, f"var({variable})")
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    width, height = (round(72 * inches) for inches in figure.get_size_inches())
-    body = text[text.index("</defs>") + len("</defs>") :]  # past a style that the page sets itself
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}">{body}'
-    )

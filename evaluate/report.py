@@ -6,10 +6,10 @@ figures lie beside it as files, too.
 """
 
 from collections.abc import Hashable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
@@ -20,12 +20,11 @@ from . import figures
 from .agreement import Array
 from .logistic import Logistic
 from .metrics import paired_scores
+from .page import template
 from .thumbnails import thumbnails
 
 MISSES = 10
 """Rows in a table of largest misses."""
-
-_TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def write_report(
@@ -53,17 +52,17 @@ def write_report(
     """
     predicted, label = paired_scores(predictions)
     x, y = predicted.to_numpy(), label.to_numpy()
-    page = _environment(mos_range).get_template(_TEMPLATE.name)
+    folder = path.parent / "figures"
+    folder.mkdir(exist_ok=True)
     panels = [
-        _panel(name, x[:, i], y[:, i], mos_range, metrics["dimensions"][name]["curve"])
+        _panel(folder, name, x[:, i], y[:, i], mos_range, metrics["dimensions"][name]["curve"])
         for i, name in enumerate(DIMENSIONS)
     ]
-    _write_figures(path.parent / "figures", panels)
     misses = {
         "Overall": _misses(predicted[["overall"]], label[["overall"]]),
         "Any dimension": _misses(predicted, label),
     }
-    html = page.render(
+    html = template("report.html", mos_range).render(
         title=title,
         facts=facts,
         metrics=metrics,
@@ -79,65 +78,34 @@ def write_report(
     path.write_text(html + "\n", encoding="utf-8", newline="\n")
 
 
-def _write_figures(folder: Path, panels: list[dict[str, str]]) -> None:
-    folder.mkdir(exist_ok=True)
-    for panel in panels:
-        for kind in ("scatter", "distribution"):
-            file = folder / f"{kind}-{panel['name']}.svg"
-            file.write_text(figures.standalone(str(panel[kind])), "utf-8", newline="\n")
-
-
-def _environment(mos_range: tuple[float, float]) -> jinja2.Environment:
-    """Templates that escape whatever comes from the data, and know our number formats."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATE.parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    low, high = mos_range
-    digits = 1 if high - low > 10 else 2  # a thousandth of the scale, or about
-    environment.filters.update(
-        correlation=lambda value: _number(value, "z.3f"),
-        mos=lambda value: _number(value, f"z.{digits}f"),
-        percent=lambda value: _number(100 * value, "z.1f") + " %",
-        points=lambda value: _number(100 * value, "+z.1f"),
-    )
-    return environment
-
-
-def _number(value: float, form: str) -> str:
-    """A number with a true minus sign, and no minus before zero."""
-    return format(value, form).replace("-", "\N{MINUS SIGN}")
-
-
 def _panel(
+    folder: Path,
     name: str,
     predicted: Array,
     label: Array,
     mos_range: tuple[float, float],
     curve: list[float] | None,
 ) -> dict[str, str]:
-    """The two figures of one dimension."""
+    """The two figures of one dimension, as files and for the page."""
     scores, has_label = predicted[~np.isnan(predicted)], ~np.isnan(label)
     x, y = predicted[has_label], label[has_label]
-    scatter = figures.scatter(
-        f"scatter-{name}",
-        f"{name}: prediction against MOS of {len(y)} videos",
-        x,
-        y,
-        mos_range,
-        None if curve is None else Logistic(*curve),
-    )
-    distribution = figures.distribution(
-        f"distribution-{name}",
-        f"{name}: distribution of {len(scores)} predictions and {len(y)} MOS",
-        scores,
-        y,
-        mos_range,
-    )
-    return {"name": name, "scatter": Markup(scatter), "distribution": Markup(distribution)}
+    fitted = None if curve is None else Logistic(*curve)
+    panel = {"name": name}
+    for kind, title, draw in (
+        (
+            "scatter",
+            f"{name}: prediction against MOS of {len(y)} videos",
+            partial(figures.scatter, x, y, mos_range, fitted),
+        ),
+        (
+            "distribution",
+            f"{name}: distribution of {len(scores)} predictions and {len(y)} MOS",
+            partial(figures.distribution, scores, y, mos_range),
+        ),
+    ):
+        figures.write(draw(figures.LIGHT), folder / f"{kind}-{name}")
+        panel[kind] = Markup(figures.element(draw(figures.THEMED), f"{kind}-{name}", title))
+    return panel
 
 
 def _outside(predicted: Array, mos_range: tuple[float, float]) -> int:

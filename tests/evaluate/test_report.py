@@ -1,6 +1,7 @@
 """The report: complete, self-contained, escaped, the same bytes for the same input."""
 
 import re
+from functools import partial
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -8,6 +9,7 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from finevq.dataset.videos import DIMENSIONS
 from finevq.evaluate import figures
@@ -32,44 +34,35 @@ def predictions(n=12, videos=None):
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def write_in(folder, table, *, failed=None, labelled=(), categories=None, leakage=None, **given):
+    """Write the report of a table of predictions into a folder, and read the page."""
+    metrics = measure(
+        table,
+        split="scenes",
+        part="test",
+        labelled=[*sorted(set(table["video"])), *labelled],
+        failed=failed or {},
+        mos_range=(0.0, 100.0),
+        categories=categories,
+    )
+    if leakage:
+        metrics["leakage"] = leakage
+    given = {"title": "FineVQ on demo", "facts": {}} | given
+    path = folder / "report.html"
+    write_report(path, metrics, table, mos_range=(0.0, 100.0), categories=categories, **given)
+    return path.read_text("utf-8")
+
+
 @pytest.fixture
 def report(tmp_path):
-    def write(
-        table,
-        *,
-        failed=None,
-        labelled=(),
-        title="FineVQ on demo",
-        facts=None,
-        categories=None,
-        files=None,
-        leakage=None,
-    ):
-        metrics = measure(
-            table,
-            split="scenes",
-            part="test",
-            labelled=[*sorted(set(table["video"])), *labelled],
-            failed=failed or {},
-            mos_range=(0.0, 100.0),
-            categories=categories,
-        )
-        if leakage:
-            metrics["leakage"] = leakage
-        path = tmp_path / "report.html"
-        write_report(
-            path,
-            metrics,
-            table,
-            title=title,
-            mos_range=(0.0, 100.0),
-            facts=facts or {},
-            categories=categories,
-            files=files,
-        )
-        return path.read_text("utf-8")
+    """Writes a report into the test's folder."""
+    return partial(write_in, tmp_path)
 
-    return write
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The report of `predictions()`, written once."""
+    return write_in(tmp_path_factory.mktemp("report"), predictions())
 
 
 def write_video(path):
@@ -123,50 +116,47 @@ def rows_of(html):
     ]
 
 
-def test_it_has_all_sections(report):
-    found = re.findall(r'<section id="(.*?)">', report(predictions()))
+def test_it_has_all_sections(page):
+    found = re.findall(r'<section id="(.*?)">', page)
     assert found == [
         *("coverage", "dimensions", "scatter", "distribution", "residuals", "levels"),
         *("questions", "misses"),
     ]
 
 
-def test_it_is_well_formed_and_its_ids_are_unique(report):
-    outline = _Outline(report(predictions()))
+def test_it_is_well_formed_and_its_ids_are_unique(page):
+    outline = _Outline(page)
     assert len(outline.ids) == len(set(outline.ids))
 
 
-def test_it_draws_two_figures_a_dimension(report):
-    assert _Outline(report(predictions())).tags.count("svg") == 2 * len(DIMENSIONS)
+def test_it_draws_two_figures_a_dimension(page):
+    assert _Outline(page).tags.count("svg") == 2 * len(DIMENSIONS)
 
 
-def test_it_refers_to_nothing_outside_itself(report):
-    html = report(predictions())
-    assert not re.search(r"https?://|//cdn|\bsrc=(?!\"data:)|@import|<link|<script", html)
-    assert set(re.findall(r'href="(.)', html)) == {"#"}
+def test_it_refers_to_nothing_outside_itself(page):
+    assert not re.search(r"https?://|//cdn|\bsrc=(?!\"data:)|@import|<link|<script", page)
+    assert set(re.findall(r'href="(.)', page)) == {"#"}
 
 
-def test_it_forbids_the_browser_to_load_anything(report):
-    assert "default-src 'none'" in report(predictions())
+def test_it_forbids_the_browser_to_load_anything(page):
+    assert "default-src 'none'" in page
 
 
-def test_the_drawings_refer_to_ids_that_exist(report):
-    html = report(predictions())
-    referred = set(re.findall(r'href="#([^"]+)|url\(#([^)]+)\)', html))
-    assert {a or b for a, b in referred} <= set(_Outline(html).ids)
+def test_the_drawings_refer_to_ids_that_exist(page):
+    referred = set(re.findall(r'href="#([^"]+)|url\(#([^)]+)\)', page))
+    assert {a or b for a, b in referred} <= set(_Outline(page).ids)
 
 
-def test_it_follows_the_theme_of_the_reader(report):
-    html = report(predictions())
-    used = set(re.findall(r"var\((--\w+)\)", html))
-    themes = re.findall(r":root \{(.*?)\}", html, re.DOTALL)
+def test_it_follows_the_theme_of_the_reader(page):
+    used = set(re.findall(r"var\((--\w+)\)", page))
+    themes = re.findall(r":root \{(.*?)\}", page, re.DOTALL)
     light, dark = (set(re.findall(r"(--\w+):", theme)) for theme in themes)
-    assert "prefers-color-scheme: dark" in html
+    assert "prefers-color-scheme: dark" in page
     assert used == light == dark
 
 
-def test_no_drawing_keeps_a_placeholder_colour(report):
-    drawings = re.findall(r"<svg.*?</svg>", report(predictions()), re.DOTALL)
+def test_no_drawing_keeps_a_placeholder_colour(page):
+    drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
     assert not [found for found in drawings if re.search(r"#[0-9a-f]{6}\b(?!\w)", found)]
 
 
@@ -213,8 +203,8 @@ def ci(row, metric, form):
     return f"{low:{form}} to {high:{form}}"
 
 
-def test_an_undefined_metric_is_a_dash_with_its_reason_below(report):
-    found = section(report(predictions()), "dimensions")
+def test_an_undefined_metric_is_a_dash_with_its_reason_below(page):
+    found = section(page, "dimensions")
     assert rows_of(found)[5] == ["temporal", "", *["—1"] * 7, "0"]
     assert "<li>0 labelled predictions, at least 3 are needed</li>" in found
 
@@ -231,12 +221,12 @@ def test_failed_and_missing_videos_are_listed(report):
     ]
 
 
-def test_full_coverage_says_so(report):
-    assert "None failed, none is missing." in section(report(predictions()), "coverage")
+def test_full_coverage_says_so(page):
+    assert "None failed, none is missing." in section(page, "coverage")
 
 
-def test_accuracy_stands_beside_the_majority_baseline(report):
-    assert rows_of(section(report(predictions()), "questions"))[1] == [
+def test_accuracy_stands_beside_the_majority_baseline(page):
+    assert rows_of(section(page, "questions"))[1] == [
         "yes-no blur", "100.0 % 100.0 % to 100.0 %", "100.0 %", "+0.0",
         "100.0 % 100.0 % to 100.0 %", "12",
     ]  # fmt: skip
@@ -277,8 +267,8 @@ def test_residuals_are_shown_by_category(report):
     assert [(row[0], row[-1]) for row in rows[1:]] == [("a&lt;b", "5"), ("sport", "7")]
 
 
-def test_without_categories_it_says_so(report):
-    assert "No labelled video has a category." in section(report(predictions()), "residuals")
+def test_without_categories_it_says_so(page):
+    assert "No labelled video has a category." in section(page, "residuals")
 
 
 def test_confusion_counts_words_by_the_right_one(report):
@@ -305,46 +295,64 @@ def test_videos_seen_in_training_are_told(report):
 
 def test_the_figures_are_files_of_their_own(report, tmp_path):
     report(predictions())
-    names = {f"{kind}-{d}.svg" for kind in ("scatter", "distribution") for d in DIMENSIONS}
-    assert {file.name for file in (tmp_path / "figures").iterdir()} == names
+    names = {f"{kind}-{d}" for kind in ("scatter", "distribution") for d in DIMENSIONS}
+    files = {f"{name}{suffix}" for name in names for suffix in (".svg", ".png")}
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == files
     for name in names:
-        text = (tmp_path / "figures" / name).read_text()
+        text = (tmp_path / "figures" / f"{name}.svg").read_text()
         assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
-        assert "var(" not in text
+        for colour in set(re.findall(r"#[0-9a-f]{6}\b", text)):
+            assert colour in figures.LIGHT
+        with Image.open(tmp_path / "figures" / f"{name}.png") as picture:
+            assert picture.width == 1000
+            assert picture.getpixel((0, 0)) == (255, 255, 255, 255)
+            assert len(picture.getcolors(1 << 16)) > 10
+
+
+def test_the_same_figure_gives_the_same_files(tmp_path):
+    x = np.linspace(10, 90, 20)
+    for name in "ab":
+        figures.write(figures.scatter(x, x, (0.0, 100.0)), tmp_path / name)
+    for suffix in ("svg", "png"):
+        a, b = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in "ab")
+        assert a == b
+
+
+def svg(figure):
+    return figures.element(figure, "s", "t")
 
 
 def test_the_fitted_curve_is_drawn(report):
     x = np.linspace(10, 90, 20)
     without, with_curve = (
-        figures.scatter("s", "t", x, x, (0.0, 100.0), curve)
+        svg(figures.scatter(x, x, (0.0, 100.0), curve))
         for curve in (None, Logistic(90.0, 10.0, 50.0, 20.0))
     )
     assert with_curve.count("<path") == without.count("<path") + 1
 
 
-def dots(svg):
-    return [
-        (float(x), float(y)) for x, y in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', svg)
-    ]
+def dots(figure):
+    found = re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', svg(figure))
+    return [(float(x), float(y)) for x, y in found]
 
 
 def test_a_scatter_has_mos_to_the_right_and_predictions_upwards():
-    svg = figures.scatter("s", "t", np.array([0.0, 100.0]), np.array([0.0, 0.0]), (0.0, 100.0))
-    (x0, y0), (x1, y1) = dots(svg)
+    figure = figures.scatter(np.array([0.0, 100.0]), np.array([0.0, 0.0]), (0.0, 100.0))
+    (x0, y0), (x1, y1) = dots(figure)
     assert x0 == x1
     assert y1 < y0
 
 
 def test_a_scatter_draws_what_is_outside_on_the_border():
-    inside = figures.scatter("s", "t", np.array([100.0]), np.array([50.0]), (0.0, 100.0))
-    outside = figures.scatter("s", "t", np.array([250.0]), np.array([50.0]), (0.0, 100.0))
+    inside = figures.scatter(np.array([100.0]), np.array([50.0]), (0.0, 100.0))
+    outside = figures.scatter(np.array([250.0]), np.array([50.0]), (0.0, 100.0))
     assert dots(inside) == dots(outside)
 
 
 def test_a_distribution_compares_shares_not_counts():
     values = np.array([10.0, 10.0, 90.0])
     once, twice = (
-        figures.distribution("d", "t", values, label, (0.0, 100.0))
+        svg(figures.distribution(values, label, (0.0, 100.0)))
         for label in (values, np.repeat(values, 2))
     )
     assert once == twice

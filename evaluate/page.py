@@ -1,0 +1,35 @@
+"""Pages that need nothing beside themselves: templates that escape what comes from the data."""
+
+from pathlib import Path
+
+import jinja2
+
+
+def template(name: str, span: tuple[float, float]) -> jinja2.Template:
+    """A template of this folder, with our number formats as filters.
+
+    Args:
+        name: of its file.
+        span: lowest and highest MOS, which set the digits of a score.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    low, high = span
+    digits = 1 if high - low > 10 else 2  # a thousandth of the scale, or about
+    environment.filters.update(
+        correlation=lambda value: _number(value, "z.3f"),
+        mos=lambda value: _number(value, f"z.{digits}f"),
+        percent=lambda value: _number(100 * value, "z.1f") + " %",
+        points=lambda value: _number(100 * value, "+z.1f"),
+    )
+    return environment.get_template(name)
+
+
+def _number(value: float, form: str) -> str:
+    """A number with a true minus sign, and no minus before zero."""
+    return format(value, form).replace("-", "\N{MINUS SIGN}")
