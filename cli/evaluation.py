@@ -58,7 +58,8 @@ def _add_compare(commands: "Commands[argparse.ArgumentParser]") -> None:
     added.add_argument("--published", metavar="DATASET", help="add the published rows on it")
     added.add_argument("--json", action="store_true", help="print JSON")
     added.add_argument("--csv", type=Path, metavar="FILE", help="write the figures here too")
-    added.add_argument("--latex", type=Path, metavar="FILE", help="write a LaTeX table here too")
+    added.add_argument("--latex", type=Path, metavar="FILE", help="write LaTeX tables here too")
+    added.add_argument("--html", type=Path, metavar="FILE", help="write a page here too")
     add_config(added)
 
 
@@ -204,14 +205,21 @@ def _compare(given: argparse.Namespace) -> None:
 
     others = published(given.published) if given.published else None
     if given.labels:
-        labels = read_scores(given.labels)
+        labels, source = read_scores(given.labels), given.labels
     else:
         from ..dataset.videos import load_dataset
 
         config = load(given)
-        dataset = load_dataset(config.dataset)
-        labels = dataset_labels(dataset, given.split, config.evaluate.part)
+        part = config.evaluate.part
+        labels = dataset_labels(load_dataset(config.dataset), given.split, part)
+        videos = f"split {given.split}, part {part}" if given.split else "all videos"
+        source = f"{config.dataset.folder}, {videos}"
     results = compare([read_model(text) for text in given.models], labels)
+    if given.html:
+        from ..evaluate.comparison import write_comparison
+
+        facts = {"Models": ", ".join(given.models), "Labels": source}
+        write_comparison(given.html, results, labels, others, facts=facts)
     if given.csv:
         tidy(results, others).to_csv(given.csv, index=False)
     if given.latex:

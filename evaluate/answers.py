@@ -47,16 +47,17 @@ def compare_answers(
         Where no question is answered by all, the accuracy is None, with a "reason".
     """
     models = {name: found[found.index.isin(right.index)] for name, found in models.items()}
-    result: dict[str, dict[str, dict[str, Any]]] = {
-        n: {} for n, found in models.items() if len(found)
-    }
-    kinds = sorted(right.index.unique("kind"), key=kind_order) if result else []
-    for kind in kinds:
-        asked = {name: _of_kind(models[name], kind) for name in result}
-        having = {name: answers for name, answers in asked.items() if len(answers)}
-        for name, found in _compare(having, _of_kind(right, kind)).items():
-            result[name][kind] = found
-    for name, found in _compare({name: models[name] for name in result}, right).items():
+    models = {name: found for name, found in models.items() if len(found)}
+    result: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in models}
+    if not models:
+        return result
+    for kind in sorted(right.index.unique("kind"), key=kind_order):
+        asked = {name: _of_kind(found, kind) for name, found in models.items()}
+        asked = {name: found for name, found in asked.items() if len(found)}
+        if asked:
+            for name, found in _compare(asked, _of_kind(right, kind)).items():
+                result[name][kind] = found
+    for name, found in _compare(models, right).items():
         result[name][ALL] = found
     return result
 

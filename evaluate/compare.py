@@ -173,6 +173,8 @@ def compare(models: Sequence[Scores], labels: Scores) -> dict[str, dict[str, dic
         if dimension not in labels.table or labels.table[dimension].isna().all():
             continue
         having = [model for model in models if dimension in model.table]
+        if not having:
+            continue
         for name, found in _compare_dimension(having, labels, dimension).items():
             result[name][dimension] = found
     if not any(result.values()):
@@ -189,7 +191,7 @@ def _compare_dimension(
     label = labels.table[dimension].dropna()
     both = pd.concat([m.table[dimension] for m in models], axis=1, join="inner").dropna()
     videos = sorted(label.index.intersection(both.index))
-    if models and not videos:
+    if not videos:
         raise FineVQError(f"no video with a label in {dimension} is predicted by all models")
     truth = label.loc[videos].to_numpy()
     agreements = [Agreement(m.table[dimension].loc[videos].to_numpy(), truth) for m in models]

@@ -8,6 +8,7 @@ panel defines `--ink`, `--rule`, `--predicted` and `--label`.
 import html
 import io
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -183,7 +184,10 @@ def write(figure: Figure, path: Path) -> None:
 def _write_svg(figure: Figure, to: IO[str]) -> None:
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     # Text stays text, and ids follow from the content alone: same input, same bytes.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "finevq"}):
+    stable = mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "finevq"})
+    with stable, warnings.catch_warnings():
+        # A letter that matplotlib's font lacks is drawn in one of the reader's.
+        warnings.filterwarnings("ignore", r"Glyph .* missing")
         figure.savefig(to, format="svg", transparent=True, metadata=nothing)
 
 

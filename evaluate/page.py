@@ -23,6 +23,7 @@ def template(name: str, span: tuple[float, float]) -> jinja2.Template:
     digits = 1 if high - low > 10 else 2  # a thousandth of the scale, or about
     environment.filters.update(
         correlation=lambda value: _number(value, "z.3f"),
+        difference=lambda value: _number(value, "+z.3f"),
         mos=lambda value: _number(value, f"z.{digits}f"),
         percent=lambda value: _number(100 * value, "z.1f") + " %",
         points=lambda value: _number(100 * value, "+z.1f"),

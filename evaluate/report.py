@@ -2,7 +2,7 @@
 
 It holds the metrics, the figures and the largest misses with a picture of each, in a light and a
 dark theme, without scripts and without a single address. The same input gives the same bytes. The
-figures lie beside it as files, too.
+figures lie beside it as SVG and PNG files, too.
 """
 
 from collections.abc import Hashable, Mapping

@@ -72,7 +72,14 @@ def test_models_without_answers_do_not_take_part() -> None:
     right = right_answers(10)
     found = compare_answers({"a": right, "csv": answers_by([])}, right)
     assert found.keys() == {"a"}
+    assert compare_answers({"csv": answers_by([])}, right) == {}
     assert compare_answers({"a": right}, answers_by([])) == {}
+
+
+def test_a_kind_that_no_model_is_asked_is_not_listed() -> None:
+    right = right_answers(10)
+    letters = right[right.index.get_level_values("kind") == "which most"]
+    assert compare_answers({"a": letters}, right)["a"].keys() == {"which most", ALL}
 
 
 def test_models_of_different_questions_get_a_null_with_its_reason() -> None:

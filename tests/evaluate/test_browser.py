@@ -13,10 +13,14 @@ import pandas as pd
 import pytest
 
 from finevq.dataset.videos import DIMENSIONS
+from finevq.evaluate.answers import answers_by
 from finevq.evaluate.card import card_html
+from finevq.evaluate.compare import Scores, compare
+from finevq.evaluate.comparison import write_comparison
 from finevq.evaluate.metrics import COLUMNS, measure
 from finevq.evaluate.report import write_report
 from finevq.evaluate.scorecard import Rating, Reply, ScoreCard
+from finevq.evaluate.tables import published
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -123,5 +127,25 @@ def test_the_card_opens_with_all_its_gauges(tmp_path: Path, width: int) -> None:
     page.write_text(card_html(ScoreCard("x", (0.0, 100.0), ratings, None, replies), "x.mp4"))
     found, console = opened(page, width)
     assert (found["figures"], found["hidden"]) == (6, 0)
+    assert found["page"] <= width
+    assert console == ""
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_comparison_opens_with_all_its_figures(tmp_path: Path, width: int) -> None:
+    rng = np.random.default_rng(0)
+    videos = [f"{i}.mp4" for i in range(20)]
+    mos = pd.DataFrame({d: rng.uniform(0, 100, 20) for d in DIMENSIONS}, index=videos)
+    kinds = [*(f"yes-no {d}" for d in DIMENSIONS), "which exists", "which most"]
+    right = answers_by(
+        (v, kind, "?", str(rng.choice(["A", "B"]))) for v in videos for kind in kinds
+    )
+    labels = Scores("labels", mos, right)
+    models = [Scores(c * 60, mos + rng.normal(0, 20, mos.shape), right) for c in "ab"]
+    page = tmp_path / "page.html"
+    facts = {"Labels": "x" * 80}
+    write_comparison(page, compare(models, labels), labels, published("FineVD"), facts=facts)
+    found, console = opened(page, width)
+    assert (found["figures"], found["hidden"]) == (len(DIMENSIONS), 0)
     assert found["page"] <= width
     assert console == ""

@@ -108,6 +108,18 @@ def test_only_videos_that_all_predict_are_measured() -> None:
     assert found["one"]["overall"]["labelled"] == 40
 
 
+def test_a_file_of_overall_scores_is_measured_against_labels_of_all_dimensions() -> None:
+    table = pd.DataFrame({d: np.linspace(0, 1, 40) for d in DIMENSIONS}, index=VIDEOS)
+    model = scores("m", series(np.linspace(0, 1, 40)))
+    assert set(compare([model], Scores("labels", table))["m"]) == {"overall"}
+
+
+def test_models_and_labels_of_different_dimensions_are_refused() -> None:
+    labels = scores("labels", series(np.linspace(0, 1, 10)), "blur")
+    with pytest.raises(FineVQError, match="no dimension in common"):
+        compare([scores("m", series(np.linspace(0, 1, 10)))], labels)
+
+
 def test_an_undefined_metric_is_null_with_its_reason() -> None:
     labels = scores("labels", series(np.linspace(0, 1, 10)))
     found = compare([scores("flat", series(np.ones(10)))], labels)["flat"]["overall"]
