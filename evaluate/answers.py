@@ -83,23 +83,22 @@ def _compare(
     accuracy = correct.mean(axis=0)
     resampled = _resampled(common.get_level_values("video"), correct)
     most = truth.groupby("kind").agg(lambda kind: kind.value_counts().max())
-    found: dict[str, dict[str, Any]] = {}
-    for i, name in enumerate(models):
-        against = {
-            other: {"accuracy": bootstrap.difference(accuracy[i] - accuracy[k], draws)}
-            for k, other in enumerate(models)
-            if k != i
-            for draws in [resampled[:, i] - resampled[:, k]]
-        }
-        found[name] = {
+
+    def difference(i: int, k: int) -> dict[str, Any]:
+        return bootstrap.difference(accuracy[i] - accuracy[k], resampled[:, i] - resampled[:, k])
+
+    names = list(enumerate(models))
+    return {
+        name: {
             "accuracy": float(accuracy[i]),
             "ci": {"accuracy": bootstrap.interval(resampled[:, i])},
             "majority_baseline": float(most.sum() / len(truth)),
             "n": len(truth),
             "labelled": len(right),
-            "against": against,
+            "against": {other: {"accuracy": difference(i, k)} for k, other in names if k != i},
         }
-    return found
+        for i, name in names
+    }
 
 
 def _resampled(videos: "pd.Index[str]", correct: Array) -> Array:
