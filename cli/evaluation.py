@@ -52,6 +52,7 @@ def _add_compare(commands: "Commands[argparse.ArgumentParser]") -> None:
         "put models side by side, with p-values",
         "finevq compare runs/a/evaluation DOVER=dover.csv:score -c my.toml",
     )
+    added.usage = "%(prog)s [options] MODEL [MODEL ...]"  # all of them would fill four lines
     added.add_argument("models", nargs="+", metavar="MODEL", help="DIR, or NAME=FILE.csv[:COLUMN]")
     added.add_argument("--labels", metavar="CSV", help="FILE.csv[:COLUMN] (the dataset's)")
     added.add_argument("--split", metavar="NAME", help="only its part evaluate.part")
