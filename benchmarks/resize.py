@@ -18,16 +18,19 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from finevq.errors import VideoError
-from finevq.extract.embedded import embedded_vit
+from finevq.extract.decode import _bilinear
+from finevq.extract.embedded import embedded_slowfast, embedded_vit
+from finevq.extract.motion import MotionEncoder
 from finevq.extract.probe import probe
 from finevq.extract.readers import pyav_pictures
 from finevq.extract.spatial import SpatialEncoder
 
-SIZE = 448
+SIZE, MOTION_SIZE = 448, 224
 SIZES = ((360, 640), (540, 960), (1080, 1920))
 ROUNDS = 9
 
 Resize = Callable[[np.ndarray, int], np.ndarray]
+Features = Callable[[np.ndarray, Resize], torch.Tensor]
 
 
 def by_pil(frame: np.ndarray, size: int = SIZE) -> np.ndarray:
@@ -47,6 +50,10 @@ def by_torch_float(frame: np.ndarray, size: int = SIZE) -> np.ndarray:
 
 def by_torch_uint8(frame: np.ndarray, size: int = SIZE) -> np.ndarray:
     return by_torch(frame, size, torch.uint8)
+
+
+def bilinear_by_pil(frame: np.ndarray, size: int = MOTION_SIZE) -> np.ndarray:
+    return np.array(Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def made_frames() -> list[np.ndarray]:
@@ -72,20 +79,22 @@ def video_frames(folder: Path) -> list[np.ndarray]:
     return frames
 
 
-def seconds(resize: Resize, frames: list[np.ndarray]) -> float:
+def seconds(resize: Resize, frames: list[np.ndarray], size: int) -> float:
     start = time.perf_counter()
     for frame in frames:
-        resize(frame, SIZE)
+        resize(frame, size)
     return time.perf_counter() - start
 
 
-def compare(resize: Resize, frames: list[np.ndarray], encoder: SpatialEncoder) -> dict[str, object]:
-    differences = [np.abs(resize(f, SIZE).astype(int) - by_pil(f)) for f in frames]
-    ratios = [seconds(by_pil, frames) / seconds(resize, frames) for _ in range(ROUNDS)]
+def compare(
+    resize: Resize, pil: Resize, size: int, frames: list[np.ndarray], features: Features
+) -> dict[str, object]:
+    differences = [np.abs(resize(f, size).astype(int) - pil(f, size)) for f in frames]
+    ratios = [seconds(pil, frames, size) / seconds(resize, frames, size) for _ in range(ROUNDS)]
     change = []
     for frame in frames:
-        pil, other = (encoder(r(frame, encoder.size)[None]) for r in (by_pil, resize))
-        change.append(float(torch.linalg.norm(other - pil) / torch.linalg.norm(pil)))
+        right, other = features(frame, pil), features(frame, resize)
+        change.append(float(torch.linalg.norm(other - right) / torch.linalg.norm(right)))
     return {
         "equal_to_pil": all(not d.any() for d in differences),
         "max_level_difference": max(int(d.max()) for d in differences),
@@ -105,12 +114,25 @@ def main() -> None:
     folder = parser.parse_args().videos
     torch.set_num_threads(1)  # as PIL, and as a decoding process
     encoder = SpatialEncoder(embedded_vit())
+    motion = MotionEncoder(embedded_slowfast(), "clips")
+
+    def tokens(frame: np.ndarray, resize: Resize) -> torch.Tensor:
+        return encoder(resize(frame, encoder.size)[None])
+
+    def clip(frame: np.ndarray, resize: Resize) -> torch.Tensor:
+        """Of a clip of 32 frames whose window moves over the picture."""
+        moved = [resize(np.roll(frame, 3 * shift, axis=1), MOTION_SIZE) for shift in range(32)]
+        return motion(np.stack(moved)[None])
+
     sources = {"made": made_frames()} | ({"videos": video_frames(folder)} if folder else {})
     result = {
         source: {
             "frames": len(frames),
-            "torch_float": compare(by_torch_float, frames, encoder),
-            "torch_uint8": compare(by_torch_uint8, frames, encoder),
+            "torch_float": compare(by_torch_float, by_pil, SIZE, frames, tokens),
+            "torch_uint8": compare(by_torch_uint8, by_pil, SIZE, frames, tokens),
+            "motion_bilinear_torch_uint8": compare(
+                _bilinear, bilinear_by_pil, MOTION_SIZE, frames[::4], clip
+            ),
         }
         for source, frames in sources.items()
     }

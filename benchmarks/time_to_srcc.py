@@ -43,7 +43,7 @@ MEASURED = 6
 """Videos that the parts are measured on."""
 
 
-@dataclass
+@dataclass(eq=False)  # handlers are kept in sets
 class Epochs(logging.Handler):
     """Listens to the trainer, for the time at which each epoch has its SRCC."""
 

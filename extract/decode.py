@@ -20,8 +20,10 @@ from itertools import chain
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from ..errors import VideoError
 from .probe import Source, probe
@@ -173,10 +175,10 @@ def _sample(pictures: Generator[Picture, None, None], count: int, sampling: Samp
             f"has {count} frames, of which at most {WHOLE_LIMIT} are held at once: cut it, or set "
             'extract.motion.mode to "clips"'
         )
-    size, bicubic = sampling.frame_size, Image.Resampling.BICUBIC
-    clip_size, clip_filter = size, bicubic
+    size = sampling.frame_size
+    clip_size, resize_clip = size, _bicubic
     if sampling.mode == "clips":
-        clip_size, clip_filter = sampling.clip_size, Image.Resampling.BILINEAR
+        clip_size, resize_clip = sampling.clip_size, _bilinear
     middles, windows = sampling.middles(count), sampling.windows(count)
     frame_places, clip_places = _places(middles), _places(chain(*windows))
     frames = np.zeros((len(middles), size, size, 3), np.uint8)
@@ -187,11 +189,11 @@ def _sample(pictures: Generator[Picture, None, None], count: int, sampling: Samp
             seen += 1
             if index not in frame_places and index not in clip_places:
                 continue
-            image = Image.fromarray(picture())
+            pixels = picture()
             if index in frame_places:
-                frames[frame_places[index]] = _resize(image, size, bicubic)
+                frames[frame_places[index]] = _bicubic(pixels, size)
             if index in clip_places:
-                clips[clip_places[index]] = _resize(image, clip_size, clip_filter)
+                clips[clip_places[index]] = resize_clip(pixels, clip_size)
     return frames, clips.reshape(len(windows), -1, *clips.shape[1:]), seen
 
 
@@ -203,6 +205,17 @@ def _places(indices: Iterable[int]) -> dict[int, list[int]]:
     return places
 
 
-def _resize(image: Image.Image, size: int, method: Image.Resampling) -> Pixels:
-    """Both methods widen their filter when they shrink, so that nothing aliases."""
-    return np.asarray(image.resize((size, size), method))
+# Both widen their filter when they shrink, so that nothing aliases.
+
+
+def _bicubic(pixels: Pixels, size: int) -> Pixels:
+    """By PIL, bit for bit what the official code computes."""
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def _bilinear(pixels: Pixels, size: int) -> Pixels:
+    """PIL's to a level or two, in a fifth of the time; clips have many frames."""
+    channels = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    small = interpolate(channels, (size, size), mode="bilinear", antialias=True)
+    resized: Pixels = small[0].permute(1, 2, 0).numpy()
+    return resized

@@ -177,7 +177,7 @@ class Encoder:
             "slow_every": SLOW_EVERY,
             "sampler": "windows spread evenly",
             "size": self.settings.motion.size,
-            "resize": "PIL bilinear",
+            "resize": "torch bilinear, antialiased, 8 bits",
             "mean": MOTION_MEAN,
             "std": MOTION_STD,
             "pooling": "mean over space and time",
