@@ -6,6 +6,7 @@ Makes H.264 videos of 1280 x 720 pixels and 5 seconds. In every round, in turn:
 
 - decoding alone: the decoding processes of one worker;
 - the forward pass alone: of videos that lie decoded in memory, one thread;
+- both at the same time, unconnected: what the machine can do if nothing ever waits;
 - extraction by one worker with one thread, from the moment that the cluster is there;
 - extraction by two workers;
 - the official way: one process, one video after another, by decord's `vr[i]` and PIL's resize, then
@@ -26,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,13 @@ def forward_alone(encoder: Encoder, videos: list[DecodedVideo]) -> float:
     return time.perf_counter() - began
 
 
+def both_alone(encoder: Encoder, files: list[Path], videos: list[DecodedVideo]) -> float:
+    """The two at the same time, which have nothing to do with each other."""
+    with ThreadPoolExecutor(1) as other:
+        forward = other.submit(forward_alone, encoder, videos)
+        return max(decoding_alone(encoder, files), forward.result())
+
+
 def extraction(folder: Path, workers: int, busy: list[float]) -> float:
     """Seconds; the busiest stage's share of them is added to `busy`."""
     shutil.rmtree(folder / "features", ignore_errors=True)
@@ -176,6 +185,7 @@ def measure(folder: Path, count: int, rounds: int) -> dict[str, object]:
     for _ in range(rounds):
         add("decoding alone", lambda: decoding_alone(encoder, files))
         add("forward alone", lambda: forward_alone(encoder, decoded))
+        add("both at once", lambda: both_alone(encoder, files, decoded))
         add("one worker", lambda: extraction(folder, 1, busy[1]))
         add("official, every frame", lambda: official(encoder, few, every=True)[0], len(few))
         add("official, needed frames", lambda: official(encoder, few, every=False)[0], len(few))
@@ -189,6 +199,7 @@ def measure(folder: Path, count: int, rounds: int) -> dict[str, object]:
         "cores": os.cpu_count(),
         "seconds_a_video": {name: [round(v, 3) for v in vs] for name, vs in seconds.items()},
         "one_worker_over_its_slower_stage": round(median["one worker"] / slower, 3),
+        "one_worker_over_both_at_once": round(median["one worker"] / median["both at once"], 3),
         "busy_share_of_the_busiest_stage": {f"workers_{n}": shares for n, shares in busy.items()},
         "times_as_fast_as_official": {
             "every_frame": round(median["official, every frame"] / median["two workers"], 2),
