@@ -217,7 +217,7 @@ def evaluations(tmp_path: Path, make_dataset) -> tuple[Dataset, list[Scores]]:
             answer = right if name == "perfect" else options[0]
             asked = {"task": "question", "item": kind, "question": tag + text}
             rows.append({"video": dataset.video_id(video), **asked, "prediction_text": answer})
-        table = table_of(row | {"options": [], "probabilities": []} for row in rows)
+        table = table_of(row | {"options": [], "probabilities": [], "free_text": 0} for row in rows)
         (tmp_path / name).mkdir()
         write_predictions(tmp_path / name / "predictions.parquet", table, {})
         models.append(read_model(str(tmp_path / name)))
