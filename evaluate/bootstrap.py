@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.float32]
@@ -68,7 +69,9 @@ def resampled(videos: int, statistic: Statistic, seed: int = SEED) -> Array:
     Returns:
         Shape (`RESAMPLES`, ...).
     """
-    return np.concatenate([statistic(counts) for counts in draws(videos, seed)])
+    # Thousands of small products and sums: threads wait for each other more than they compute.
+    with threadpool_limits(1):
+        return np.concatenate([statistic(counts) for counts in draws(videos, seed)])
 
 
 def interval(values: Array) -> list[float] | None:
