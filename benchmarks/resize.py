@@ -1,9 +1,10 @@
-"""What another resize than PIL's would do to frames and features, and how fast it is.
+"""What another resize than PIL's would do to frames, features and scores, and how fast it is.
 
-.venv/bin/python benchmarks/resize.py [--videos FOLDER]
+.venv/bin/python benchmarks/resize.py [--videos FOLDER [--checkpoint DIR ...]]
 
 Made frames: smooth gradients, hard edges, text-like strokes and noise. With --videos also the first
-frame of each video there.
+frame of each video there; with --checkpoint the scores of the whole videos, whose motion frames are
+resized as the checkpoint's mode says.
 """
 
 import argparse
@@ -17,13 +18,20 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
+from finevq.dataset.videos import DIMENSIONS
 from finevq.errors import VideoError
+from finevq.evaluate.predict import Predictor
+from finevq.extract import decode as decoding
 from finevq.extract.decode import _bilinear
 from finevq.extract.embedded import embedded_slowfast, embedded_vit
+from finevq.extract.encoder import Encoder
 from finevq.extract.motion import MotionEncoder
 from finevq.extract.probe import probe
 from finevq.extract.readers import pyav_pictures
+from finevq.extract.settings import ExtractSettings
 from finevq.extract.spatial import SpatialEncoder
+from finevq.train.checkpoint import load_checkpoint
+from finevq.train.prompts import rating
 
 SIZE, MOTION_SIZE = 448, 224
 SIZES = ((360, 640), (540, 960), (1080, 1920))
@@ -108,10 +116,59 @@ def compare(
     }
 
 
+def score_changes(checkpoint: Path, folder: Path, count: int) -> dict[str, object]:
+    """The largest change of a score in [0, 1], over videos and dimensions, by what is changed."""
+    model, packer, info = load_checkpoint(checkpoint)
+    encoder = Encoder(ExtractSettings.model_validate(info.extract))
+    predictor = Predictor(model, packer, encoder.device)
+    prompts = [rating(dimension, profile=info.profile) for dimension in DIMENSIONS]
+
+    def scores(path: Path, **resizes: Resize) -> np.ndarray:
+        right = {name: getattr(decoding, name) for name in resizes}
+        vars(decoding).update(resizes)
+        try:
+            features = encoder.encode(decoding.decode(path, encoder.sampling))
+        finally:
+            vars(decoding).update(right)
+        answers = predictor.answer(features.spatial, features.motion, prompts)
+        return np.array([answer.score for answer in answers])
+
+    others: dict[str, dict[str, Resize]] = {
+        "frames_torch_uint8": {"_bicubic": by_torch_uint8},
+        "frames_torch_float": {"_bicubic": by_torch_float},
+    }
+    if encoder.sampling.mode == "clips":
+        others["motion_bilinear_pil"] = {"_bilinear": bilinear_by_pil}
+    largest = dict.fromkeys(others, 0.0)
+    rated, spread = 0, []
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        if rated == count:
+            break
+        try:
+            right = scores(path)
+        except VideoError:
+            continue
+        rated += 1
+        spread.append(right)
+        for name, resizes in others.items():
+            change = float(np.abs(scores(path, **resizes) - right).max())
+            largest[name] = max(largest[name], change)
+    deviation = float(np.std(spread, axis=0).mean())
+    return {
+        "mode": encoder.sampling.mode,
+        "videos": rated,
+        "standard_deviation_of_scores": deviation,
+        "largest_change": largest,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--videos", type=Path, help="also the first frame of each video in here")
-    folder = parser.parse_args().videos
+    parser.add_argument("--checkpoint", type=Path, action="append", default=[])
+    parser.add_argument("--count", type=int, default=16, help="of videos that are rated")
+    given = parser.parse_args()
+    folder = given.videos
     torch.set_num_threads(1)  # as PIL, and as a decoding process
     encoder = SpatialEncoder(embedded_vit())
     motion = MotionEncoder(embedded_slowfast(), "clips")
@@ -125,7 +182,7 @@ def main() -> None:
         return motion(np.stack(moved)[None])
 
     sources = {"made": made_frames()} | ({"videos": video_frames(folder)} if folder else {})
-    result = {
+    result: dict[str, object] = {
         source: {
             "frames": len(frames),
             "torch_float": compare(by_torch_float, by_pil, SIZE, frames, tokens),
@@ -136,6 +193,8 @@ def main() -> None:
         }
         for source, frames in sources.items()
     }
+    if folder:
+        result["scores"] = [score_changes(each, folder, given.count) for each in given.checkpoint]
     text = json.dumps(result, indent=2)
     Path(__file__).with_name("results").joinpath("resize.json").write_text(text + "\n")
     print(text)
