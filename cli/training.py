@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,6 +69,8 @@ def _ablate(given: argparse.Namespace) -> None:
 
     # All names and settings are checked before the first run starts.
     configs = {name: configured(name) for name in given.variants}
+    for name, trained in configs.items():
+        _check_variant(name, trained, given.overrides)
     rows = []
     for name, trained in configs.items():
         run_train(trained)
@@ -80,9 +83,36 @@ def _ablate(given: argparse.Namespace) -> None:
             )
             run_extract(measured)
         rows.append({"variant": name, **_measured(measured)})
-        _write_table(given.out / "ablation.csv", rows)
-    print(_table(rows))
-    print(f"table in {given.out / 'ablation.csv'}")
+        if first_process():
+            _write_table(given.out / "ablation.csv", rows)
+    if first_process():
+        print(_table(rows))
+        print(f"table in {given.out / 'ablation.csv'}")
+
+
+def _check_variant(name: str, config: "Config", overrides: Sequence[str]) -> None:
+    """Refuse a variant that the store or torchrun does not allow, or that `--set` would undo.
+
+    Raises:
+        ConfigError: as it says.
+        FineVQError: as `finevq.train.fit.check_features`.
+    """
+    from ..cache.store import FeatureStore
+    from ..train.fit import check_features
+
+    own = {setting.split("=")[0] for setting in _named(VARIANTS, name)}
+    undone = own.intersection(override.split("=")[0].strip() for override in overrides)
+    if undone:
+        raise ConfigError(
+            f"--set {undone.pop()}: is what the variant {name} sets; leave one of the two out"
+        )
+    if config.train.end_to_end and "RANK" in os.environ:
+        raise ConfigError(
+            f"ablate {name}: extracts features after it has trained, which the processes of "
+            "torchrun cannot share: run it without torchrun, or train, extract and evaluate by hand"
+        )
+    store = FeatureStore.open(config.cache.path, config.cache.stage)
+    check_features(store, config.train, config.extract.model_dump())
 
 
 def _named(file: Path, name: str | None) -> list[str]:

@@ -4,11 +4,13 @@ Features are drawn at random in small shapes: no test here needs them to mean an
 imported only when a fixture that needs it is used.
 """
 
+import hashlib
 import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHAPES: dict[str, tuple[int, ...]] = {"spatial": (2, 4, 64), "motion": (1, 32)}
-IDENTITY = {"spatial": {"weights": "5" * 64, "frames": 2}, "motion": {"weights": "7" * 64}}
+IDENTITY = {
+    "spatial": {"weights": "5" * 64, "frames": 2, "sampler": "middles of equal segments"},
+    "motion": {"weights": "7" * 64},
+}
 
 YES_NO = "Is there any noise in the video? If not, please answer [No]. If so, please answer [Yes]."
 LETTERS = "Which one exists, choose from the following options{A:[None], B:[Noise], C:[Blur]}"
@@ -93,11 +98,12 @@ def _write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:
     path.write_text("".join(",".join(row) + "\n" for row in [header, *rows]), "utf-8")
 
 
-def made_features(video: str) -> Features:
+def made_features(video: str, sha256: str | None = None) -> Features:
     """Features that are always the same for the same video."""
+    sha256 = sha256 or hashlib.sha256(video.encode()).hexdigest()
     rng = np.random.default_rng(zlib.crc32(video.encode()))
     spatial, motion = (rng.normal(size=shape).astype(np.float32) for shape in SHAPES.values())
-    return Features(spatial, motion, Source("a" * 64, 40, 25.0, 1.6, "pyav"))
+    return Features(spatial, motion, Source(sha256, 40, 25.0, 1.6, "pyav"))
 
 
 def store_in(
@@ -106,18 +112,20 @@ def store_in(
     *,
     failed: Iterable[str] = (),
     content: dict[str, Any] | None = None,
+    sha256: Mapping[str, str] = MappingProxyType({}),
 ) -> FeatureStore:
-    """Make or extend a store with the features of videos, by id."""
+    """Make or extend a store with features of videos, by id; `sha256` of some of the files."""
     settings = CacheSettings(path=str(folder), stage="", rows_per_shard=4, dtype="float16")
     identity = Identity(content or IDENTITY)
     store = FeatureStore.open_or_create(str(folder), identity, SHAPES, settings)
     store.plan(list(videos))
     gone = set(failed)
     for shard in store.pending():
-        rows = store.shard_rows(shard).values()
-        store.write_shard(
-            shard, {v: Failure("no frames") if v in gone else made_features(v) for v in rows}
-        )
+        results = {
+            v: Failure("no frames") if v in gone else made_features(v, sha256.get(v))
+            for v in store.shard_rows(shard).values()
+        }
+        store.write_shard(shard, results)
     return store
 
 

@@ -186,7 +186,7 @@ def load_weights(model: FineVQ, folder: Path) -> None:
 
 
 def start_from(model: FineVQ, info: CheckpointInfo, folder: Path) -> None:
-    """Read another run's weights: projectors, score head, and the adapter if it is of this rank.
+    """Read another run's weights: projectors, score head, and the adapter, if it has one.
 
     Args:
         model: with fresh weights.
@@ -194,7 +194,8 @@ def start_from(model: FineVQ, info: CheckpointInfo, folder: Path) -> None:
         folder: of the other checkpoint.
 
     Raises:
-        CheckpointError: as `read_info` and `load_weights`, or it has another base model.
+        CheckpointError: as `read_info` and `load_weights`, or it has another base model, or an
+            adapter of another rank or alpha.
         IdentityMismatch: it was trained on other features.
     """
     other = read_info(folder)
@@ -210,7 +211,14 @@ def start_from(model: FineVQ, info: CheckpointInfo, folder: Path) -> None:
             "was trained on); extract with its settings, or set train.start to another"
         )
     adapter = _adapters(model).get("adapter")
-    if adapter is not None and other.lora["rank"] == info.lora["rank"]:
+    if other.lora["rank"]:
+        for key in ("rank", "alpha"):
+            if other.lora[key] != info.lora[key]:
+                raise CheckpointError(
+                    f"{folder}: has a LoRA with a {key} of {other.lora[key]}, not "
+                    f"{info.lora[key]}: set train.lora.{key} to it, or train.start to another"
+                )
+        assert adapter is not None
         _load_adapter(adapter, folder / "adapter")
     _load_heads(model, folder)
 

@@ -20,7 +20,7 @@ from transformers import set_seed
 
 from ..cache.store import FeatureStore
 from ..dataset.splits import Part
-from ..dataset.videos import Dataset, Video
+from ..dataset.videos import DIMENSIONS, Dataset, Video
 from ..errors import ConfigError, DatasetError, IdentityMismatch
 from .base import load_base
 from .checkpoint import (
@@ -39,7 +39,7 @@ from .reading import Collator, Samples, Source, in_store
 from .runs import claim, finished, last_whole, run_content
 from .settings import TrainSettings
 from .sharding import shard_frozen
-from .trainer import FineVQTrainer, NonFiniteLoss, Progress
+from .trainer import FEWEST_LABELS, FineVQTrainer, NonFiniteLoss, Progress
 from .training_set import write_training_set
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def train(
     also: Sequence[Dataset] = (),
     vision: Vision | None = None,
 ) -> CheckpointInfo:
-    """Train on the split's train part and keep the epoch that is best on its val part.
+    """Train on the split's train part and keep the epoch that is best on its val part, if any.
 
     A run that was stopped goes on where it was; a finished one is left as it is. Started by
     `torchrun` on several processes it is one run: the first of them writes.
@@ -92,11 +92,17 @@ def train(
     Raises:
         CheckpointError: `train.out` holds another run, or the base model cannot be used.
         ConfigError: more frames or clips than there are, or a tracker or device that is not there.
-        DatasetError: the train part is empty or has no labels, or two datasets have one name.
+        DatasetError: the train part is empty or has no labels, two datasets have one name, or a
+            video of it has the content of one of the part val.
         IdentityMismatch: the features were not made with `extraction`.
         StoreError: features are missing.
-        NonFiniteLoss: the loss became infinite or NaN; the last epoch's checkpoint is kept.
+        NonFiniteLoss: the loss or a gradient became infinite or NaN; the last save is kept.
     """
+    if settings.language_weight == settings.score_weight == 0:
+        raise ConfigError(
+            "train.language_weight and train.score_weight are both 0, so that there is nothing to "
+            "learn: set one of them"
+        )
     _check_names([dataset, *also])
     taught = [Source.load(each, "train") for each in (dataset, *also)]
     chosen = Source.load(dataset, "val")
@@ -106,6 +112,7 @@ def train(
     check_features(store, settings, extraction)
     taught = [_usable(store, source, "train") for source in taught]
     chosen = _usable(store, chosen, "val")
+    _check_contents(store, taught, chosen)
     videos = [video for source in taught for video in source.videos]
     if not any(video.labels for video in videos):
         raise DatasetError(
@@ -129,7 +136,7 @@ def train(
         initialise(model, samples, base.projector)
     frames = vision.frames if vision else None
     # A score head that does not train says nothing about which epoch is best.
-    chooses = len(validation) > 0 and settings.score_weight > 0
+    chooses = settings.score_weight > 0 and _tells_epochs_apart(chosen)
     trainer = FineVQTrainer(
         model,
         settings,
@@ -143,17 +150,31 @@ def train(
     if last is None and not settings.start:
         device, epochs = trainer.args.device, settings.probe_epochs
         fit_score_head(model, samples, Collator(packer), epochs=epochs, device=device)
+
+    def finish(folder: Path) -> None:
+        """Make a checkpoint of a folder with weights."""
+        write_training_set(folder, videos, store)
+        write_info(vision.info(info, folder) if vision else info, folder)
+
     try:
         trainer.train(
             resume_from_checkpoint=last,
             ignore_keys_for_eval=["decisions", "language_loss", "score_loss"],
         )
     except NonFiniteLoss as error:
-        raise _with_last_good(error, settings.out, info, vision) from error
+        last = last_whole(settings.out / "trainer")
+        if last is None:
+            kept = "nothing was saved before"
+        else:
+            finish(Path(last))
+            kept = f"the last save, {last}, is a checkpoint"
+        raise NonFiniteLoss(
+            f"{error}; {kept}. Lower train.learning_rate, or look at these videos' features with "
+            "`finevq cache verify`, and choose another train.out"
+        ) from error
     if main:
         save_weights(model, settings.out)
-        write_training_set(settings.out, videos, store)
-        write_info(vision.info(info, settings.out) if vision else info, settings.out)
+        finish(settings.out)
     PartialState().wait_for_everyone()
     return read_info(settings.out)
 
@@ -166,6 +187,37 @@ def _check_names(datasets: Sequence[Dataset]) -> None:
                 f"two of the datasets are named {name!r}: their videos could not be told apart; "
                 "set another dataset.name in one of the files of train.also, and extract it"
             )
+
+
+def _tells_epochs_apart(chosen: Source) -> bool:
+    """Whether a rank correlation is defined on the part val, in one dimension at least."""
+    labels = [[v.labels[d] for v in chosen.videos if d in v.labels] for d in DIMENSIONS]
+    if any(len(known) >= FEWEST_LABELS and len(set(known)) > 1 for known in labels):
+        return True
+    LOG.warning(
+        "the part val has no dimension with %d labels that differ: the last epoch is kept",
+        FEWEST_LABELS,
+    )
+    return False
+
+
+def _check_contents(store: FeatureStore, taught: Sequence[Source], chosen: Source) -> None:
+    """Refuse a training video that is a copy of one by which the epoch is chosen."""
+    records = store.records()
+
+    def content(video: Video) -> str | None:
+        source = records[video.id].source
+        return source.sha256 if source else None
+
+    validation = {content(video): video.id for video in chosen.videos}
+    for source in taught:
+        for video in source.videos:
+            copied = validation.get(content(video))
+            if copied is not None:
+                raise DatasetError(
+                    f"{video.id} is trained on and has the content of {copied}, by which the epoch "
+                    "is chosen: take one of them out of its part"
+                )
 
 
 def _usable(store: FeatureStore, source: Source, part: Part) -> Source:
@@ -212,22 +264,6 @@ def _samples(
     return Samples(store, taught, packer, max_tokens=max_tokens), validation
 
 
-def _with_last_good(
-    error: NonFiniteLoss, out: Path, info: CheckpointInfo, vision: Vision | None
-) -> NonFiniteLoss:
-    """The error with what to do, after the last whole save was made a checkpoint."""
-    last = last_whole(out / "trainer")
-    kept = "no epoch was finished before"
-    if last is not None:
-        folder = Path(last)
-        write_info(vision.info(info, folder) if vision else info, folder)
-        kept = f"the checkpoint of the last whole epoch is {folder}"
-    return NonFiniteLoss(
-        f"{error}; {kept}. Lower train.learning_rate, or look at these videos' features with "
-        "`finevq cache verify`, and choose another train.out"
-    )
-
-
 MADE_WITH = ("precision", "spatial.frames", "motion.mode", "motion.clips", "motion.size")
 """What the identity of features and the `[extract]` settings both say in the same words."""
 
@@ -252,6 +288,13 @@ def check_features(
                 f"configuration has {asked}: train with -c and the file that they were extracted "
                 "with, or extract again into another cache.path"
             )
+    made, asked = (_value(x, "spatial.sampler") for x in (content, extraction))
+    if None not in (made, asked) and ("official" in made) != (asked == "official"):
+        raise IdentityMismatch(
+            f"the features at {store.url} were made of other frames ({made}) than "
+            f"extract.spatial.sampler = {asked!r} takes: set it as it was, or extract again into "
+            "another cache.path"
+        )
     adapted, adapter = (_value(x, "spatial.adapter") for x in (content, extraction))
     if adapter is not None and bool(adapted) != bool(adapter):
         raise IdentityMismatch(

@@ -146,7 +146,9 @@ class FineVQ(nn.Module):
         hidden = self._hidden(spatial, motion, input_ids, positions, segments)
         rows = torch.arange(len(hidden), device=hidden.device)[:, None]
         chosen = hidden[rows, decisions.clamp(min=0)]  # (B, Q, H)
-        scores = self.score_head(chosen.to(self._dtype)).squeeze(-1).float()
+        # Rounded to bfloat16, as Trainer's autocast would have it, scores of many videos are equal.
+        with torch.autocast(chosen.device.type, enabled=False):
+            scores = self.score_head(chosen.to(self._dtype)).squeeze(-1).float()
         if labels is None or targets is None:
             return Output(scores=scores, decisions=chosen)
         # The sum over none is 0 with a gradient of 0; the mean over none would be NaN.

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from .prompts import PROMPTS_VERSION
 from .reading import Source
 from .settings import TrainSettings
 
-HOW = {"out", "device", "shard", "readers", "trackers"}
+HOW = {"out", "device", "shard", "readers", "trackers", "save_every"}
 """Settings that decide where and how fast a run is, not what comes out."""
 
 
@@ -45,6 +46,7 @@ def run_content(
         "features": store.layout.identity.digest,
         "data": hashlib.sha256(json.dumps(data).encode()).hexdigest(),
         "prompts": PROMPTS_VERSION,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),  # of torchrun
         **start,
     }
 
@@ -63,15 +65,17 @@ def finished(out: Path, run: dict[str, Any]) -> bool:
         return False
     try:
         other = json.loads(file.read_text("utf-8"))
-        different = [key for key in run if other.get(key) != run[key]]
+        # How many processes a run goes on with decides its steps; how many look at it does not.
+        compared = run.keys() - {"processes"} if done else run.keys()
+        different = sorted(key for key in compared if other.get(key) != run[key])
     except (ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{file}: damaged; delete the folder, or choose another train.out"
         ) from error
     if different:
         raise CheckpointError(
-            f"{out}: holds a run with other {' and '.join(different)}; choose another "
-            "train.out, or delete the folder"
+            f"{out}: holds a run with other {' and '.join(different)}; set these as they were, "
+            "choose another train.out, or delete the folder"
         )
     return done
 

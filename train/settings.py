@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 Used = Literal["all"] | Annotated[int, Field(ge=0)]
 """How many of the stored frames or clips are looked at."""
@@ -34,6 +34,7 @@ class TrainSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     epochs: float = Field(gt=0)
     probe_epochs: int = Field(ge=0)
     patience: int = Field(ge=0)
+    save_every: int = Field(ge=0)
     videos_per_batch: int = Field(ge=1)
     accumulate: int = Field(ge=1)
     max_tokens: int = Field(ge=1)

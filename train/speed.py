@@ -26,30 +26,47 @@ class Meter:
     Attributes:
         flops_per_token: operations of a training step, see `flops_per_token`.
         peak: operations a second of the device, None where it is not known.
+        processes: of the run; each is taken to be as fast as this one.
         waited: seconds spent waiting for data. On a GPU that still computes meanwhile the device
             waits for less.
-        loss: of the last forward pass.
+        loss: of the step, as far as its forward passes are done.
     """
 
     flops_per_token: float
     peak: float | None
+    processes: int = 1
     questions: int = 0
     tokens: int = 0
     waited: float = 0.0
-    loss: float = float("nan")
+    loss: float = 0.0
     began: float = field(default_factory=time.perf_counter)
+    _learned: dict[str, float] = field(default_factory=dict)
+    _asked: int = 0
 
     def count(self, batch: dict[str, Tensor]) -> None:
         """Take note of a batch, as `finevq.train.packing.collate` makes it."""
         self.questions += int((batch["decisions"] >= 0).sum())
         self.tokens += int((batch["segments"] >= 0).sum())
 
+    def learn(self, loss: float, language: Tensor, score: Tensor) -> None:
+        """Take note of a forward pass: the loss, and the two it is of; shares of the step's."""
+        self.loss += self.processes * loss
+        for name, value in (("language_loss", language), ("score_loss", score)):
+            self._learned[name] = self._learned.get(name, 0.0) + self.processes * float(value)
+
+    def losses(self, step: int) -> dict[str, float]:
+        """The two losses, means over the steps since this was last asked, up to `step`."""
+        steps = max(step - self._asked, 1)
+        found = {name: total / steps for name, total in self._learned.items()}
+        self._learned, self._asked = {}, step
+        return found
+
     def rates(self) -> dict[str, float]:
         """What a run has done since it began, for people and trackers."""
         seconds = max(time.perf_counter() - self.began, 1e-9)
         found = {
-            "questions_per_s": self.questions / seconds,
-            "tokens_per_s": self.tokens / seconds,
+            "questions_per_s": self.processes * self.questions / seconds,
+            "tokens_per_s": self.processes * self.tokens / seconds,
             "waiting": self.waited / seconds,
         }
         if self.peak is not None:

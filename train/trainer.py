@@ -38,12 +38,18 @@ from .speed import Meter, flops_per_token, peak_of
 
 LOG = logging.getLogger(__name__)
 
+FEWEST_LABELS = 3
+"""Of a dimension on the validation part, below which its rank correlation says nothing."""
+
+LOGGED = 0.01
+"""Share of a run's steps after which losses and rates are logged."""
+
 Progress = Callable[[int, int, str], None]
 """Called with the number of finished steps, their total, and a line on how it goes."""
 
 
 class NonFiniteLoss(FineVQError):
-    """The loss became infinite or NaN."""
+    """The loss, or a gradient of it, became infinite or NaN."""
 
 
 class FineVQTrainer(Trainer):
@@ -80,11 +86,15 @@ class FineVQTrainer(Trainer):
         self.model_accepts_loss_kwargs = True  # the counts of a whole step, see compute_loss
         self.remove_callback(PrinterCallback)
         self.samples = samples
+        self.numbers: list[int] = []  # of the step's samples
         length = len(samples[0].packed.input_ids)
         self.meter = Meter(
-            flops_per_token(model, length), peak_of(self.args.device, settings.precision)
+            flops_per_token(model, length),
+            peak_of(self.args.device, settings.precision),
+            self.accelerator.num_processes,
         )
         self.add_callback(_Reporter(self.meter, progress))
+        self.add_callback(_Keeper(self, settings.save_every))
         if settings.patience and validation is not None:
             self.add_callback(EarlyStoppingCallback(settings.patience))
 
@@ -95,8 +105,10 @@ class FineVQTrainer(Trainer):
         began = time.perf_counter()
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.meter.waited += time.perf_counter() - began
+        self.meter.loss, self.numbers = 0.0, []
         for batch in batches:
             self.meter.count(batch)
+            self.numbers += batch["samples"].tolist()
         if not batches:
             return batches, None
         counts = torch.stack([counted(batch["labels"], batch["targets"]) for batch in batches])
@@ -120,18 +132,36 @@ class FineVQTrainer(Trainer):
             output = model(**inputs)
             return (output.loss, output) if return_outputs else output.loss
         # Devices' gradients are averaged afterwards; the loss is a sum over them.
-        loss = model(**inputs, counts=num_items_in_batch).loss * self.accelerator.num_processes
-        self.meter.loss = float(loss.detach())
-        if not np.isfinite(self.meter.loss):
+        output = model(**inputs, counts=num_items_in_batch)
+        loss = output.loss * self.accelerator.num_processes
+        value = float(output.loss.detach())
+        if not np.isfinite(value):
             raise NonFiniteLoss(
-                f"the loss became {self.meter.loss} in step {self.state.global_step + 1}, with the "
-                f"videos {self.samples.names(numbers.tolist())}"
+                f"the loss became {value} in step {self.state.global_step + 1}, with the videos "
+                f"{self.samples.names(numbers.tolist())}"
             )
+        self.meter.learn(value, output.language_loss, output.score_loss)
         return loss
+
+    def check_gradients(self) -> None:
+        """Refuse a step that would make the weights infinite or NaN.
+
+        Raises:
+            NonFiniteLoss: a gradient is.
+        """
+        gradients = [w.grad for w in self._finevq().parameters() if w.grad is not None]
+        if self.args.fp16 or torch.nn.utils.get_total_norm(gradients).isfinite():
+            return  # in float16 such a step is left out and the scale lowered, by design
+        raise NonFiniteLoss(
+            f"a gradient became infinite or NaN in step {self.state.global_step + 1}, with the "
+            f"videos {self.samples.names(self.numbers)}"
+        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log with the rates beside the loss."""
-        super().log(logs | self.meter.rates() if "loss" in logs else logs, start_time)
+        if "loss" in logs:
+            logs = logs | self.meter.rates() | self.meter.losses(self.state.global_step)
+        super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         save_weights(self._finevq(), Path(output_dir or str(self.args.output_dir)))
@@ -150,6 +180,25 @@ class FineVQTrainer(Trainer):
         return model
 
 
+class _Keeper(TrainerCallback):
+    """Keeps what can be gone on with: no step with bad gradients, and a save every few steps."""
+
+    def __init__(self, trainer: FineVQTrainer, save_every: int) -> None:
+        self.trainer = trainer
+        self.save_every = save_every
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.trainer.check_gradients()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.save_every and state.global_step % self.save_every == 0:
+            control.should_save = True
+
+
 class _Reporter(TrainerCallback):
     """Tells the caller of every step, and the log of every epoch."""
 
@@ -164,6 +213,7 @@ class _Reporter(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.first, self.began = state.global_step, time.perf_counter()
+        self.meter.losses(state.global_step)
         self.meter.restart()
 
     def on_log(
@@ -206,8 +256,8 @@ class _Reporter(TrainerCallback):
 def validation_srcc(prediction: EvalPrediction) -> dict[str, float]:
     """SRCC of each dimension on the validation part, and their mean, by which the epoch is chosen.
 
-    A dimension without at least three labels, or with constant scores, is left out of the mean;
-    the mean of none is -1, the worst there is.
+    A dimension with fewer labels than `FEWEST_LABELS`, or with constant scores, is left out of the
+    mean; the mean of none is -1, the worst there is.
     """
     scores: NDArray[Any] = np.asarray(prediction.predictions)
     targets: NDArray[Any] = np.asarray(prediction.label_ids)
@@ -215,7 +265,7 @@ def validation_srcc(prediction: EvalPrediction) -> dict[str, float]:
     for column, dimension in enumerate(DIMENSIONS):  # the ratings come first in every video
         known = ~np.isnan(targets[:, column])
         score, target = scores[known, column], targets[known, column]
-        if len(score) >= 3 and np.ptp(score) > 0 and np.ptp(target) > 0:
+        if len(score) >= FEWEST_LABELS and np.ptp(score) > 0 and np.ptp(target) > 0:
             found[f"srcc_{dimension}"] = float(spearmanr(score, target).statistic)
     return {"srcc": float(np.mean(list(found.values()))) if found else -1.0, **found}
 
@@ -236,7 +286,12 @@ def arguments(settings: TrainSettings, *, validate: bool) -> TrainingArguments:
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError('train.device = "cuda": torch sees no GPU; set it to "auto" or "cpu"')
     on_gpu = settings.device != "cpu" and torch.cuda.is_available()
-    return TrainingArguments(
+    if settings.precision == "float16" and not on_gpu:
+        raise ConfigError(
+            'train.precision = "float16": training scales its gradients, which needs a GPU; set it '
+            'to "bfloat16" or "float32"'
+        )
+    args = TrainingArguments(
         output_dir=str(settings.out / "trainer"),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.videos_per_batch,
@@ -247,6 +302,7 @@ def arguments(settings: TrainSettings, *, validate: bool) -> TrainingArguments:
         warmup_steps=settings.warmup,  # below 1 it is a share of all steps
         weight_decay=settings.weight_decay,
         bf16=settings.precision == "bfloat16",
+        fp16=settings.precision == "float16",
         use_cpu=not on_gpu,
         seed=settings.seed,
         eval_strategy="epoch" if validate else "no",
@@ -258,7 +314,7 @@ def arguments(settings: TrainSettings, *, validate: bool) -> TrainingArguments:
         restore_callback_states_from_checkpoint=True,  # the epochs that patience has counted
         ddp_find_unused_parameters=False,  # every weight that trains is used in every step
         label_names=["targets"],
-        logging_strategy="epoch",
+        logging_steps=LOGGED,
         remove_unused_columns=False,
         report_to=list(settings.trackers),
         disable_tqdm=True,
@@ -269,3 +325,9 @@ def arguments(settings: TrainSettings, *, validate: bool) -> TrainingArguments:
         dataloader_persistent_workers=settings.readers > 0,
         dataloader_prefetch_factor=2 if settings.readers else None,
     )
+    if args.n_gpu > 1:  # Trainer would copy the model to all of them in every step
+        LOG.warning(
+            "one of %d GPUs is used; torchrun --nproc-per-node %d uses all", args.n_gpu, args.n_gpu
+        )
+        args._n_gpu = 1
+    return args

@@ -29,6 +29,7 @@ def make_settings(tmp_path: Path) -> MakeSettings:
             "epochs": 2.0,
             "probe_epochs": 2,
             "patience": 0,
+            "save_every": 0,
             "videos_per_batch": 3,
             "accumulate": 1,
             "max_tokens": 4096,

@@ -159,12 +159,13 @@ def test_another_base_model_under_the_same_name_is_refused(
     assert f"another base model than the one at embedded (SHA-256 {'0' * 12}, not" in message
 
 
-def test_bfloat16_model_keeps_what_trains_in_float32(made_info: CheckpointInfo) -> None:
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_short_floats_are_for_what_does_not_train(made_info: CheckpointInfo, precision) -> None:
     exact = model_of(made_info)
-    model, packer = model_of(replace(made_info, precision="bfloat16"))
+    model, packer = model_of(replace(made_info, precision=precision))
     for name, weight in model.named_parameters():
         trains = not name.startswith("language_model.") or "lora_" in name
-        assert weight.dtype == (torch.float32 if trains else torch.bfloat16), name
+        assert weight.dtype == (torch.float32 if trains else getattr(torch, precision)), name
     scores = scores_of(model, packer, PROMPTS)
     assert scores.dtype == torch.float32
     torch.testing.assert_close(scores, scores_of(*exact, PROMPTS), rtol=0, atol=0.01)

@@ -8,7 +8,6 @@ import pytest
 from finevq.cli import main as cli
 from finevq.cli import training
 from finevq.config import Config
-from finevq.train import fit
 from finevq.train.checkpoint import read_info
 
 PRESETS = tomllib.loads(training.PRESETS.read_text("utf-8"))
@@ -91,14 +90,12 @@ def test_an_unknown_name_is_one_line_before_anything_runs(
     assert trained == []
 
 
-def test_ablate_trains_each_variant_from_one_store_and_prints_a_table(
-    make_dataset, make_store, capsys, monkeypatch
-) -> None:
-    # All made videos have the same hash, which evaluation would take for leakage.
-    monkeypatch.setattr(fit, "write_training_set", lambda *given: None)
+@pytest.fixture
+def small(make_dataset, make_store) -> list[str]:
+    """What `ablate` is told of a small dataset and its store."""
     dataset = make_dataset({"train": 4, "val": 3, "test": 3})
     store = make_store(dataset.ids)
-    command = ["ablate", "spatial", "llm-8", "frames-1", "--out", "ablation"]
+    command = ["--out", "ablation"]
     for setting in (
         "dataset.name=made",
         f"dataset.folder={dataset.settings.folder}",
@@ -112,6 +109,35 @@ def test_ablate_trains_each_variant_from_one_store_and_prints_a_table(
         "train.out=elsewhere",  # the variants have folders of their own all the same
     ):
         command += ["--set", setting]
+    return command
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["clips-4"], "train.clips = 4: the features at "),
+        (["frames-1", "--set", "train.frames=2"], "--set train.frames: is what the variant frames"),
+    ],
+)
+def test_ablate_checks_every_variant_before_the_first_is_trained(
+    small: list[str], capsys, given: list[str], message: str
+) -> None:
+    assert cli.main(["ablate", "spatial", *given, *small]) == 2
+    assert capsys.readouterr().err.startswith(f"finevq: {message}")
+    assert not Path("ablation").exists()
+
+
+def test_ablate_end_to_end_is_for_one_process(small: list[str], capsys, monkeypatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    assert cli.main(["ablate", "vision-8", *small]) == 2
+    assert "run it without torchrun, or train, extract and" in capsys.readouterr().err
+    assert not Path("ablation").exists()
+
+
+def test_ablate_trains_each_variant_from_one_store_and_prints_a_table(
+    small: list[str], capsys
+) -> None:
+    command = ["ablate", "spatial", "llm-8", "frames-1", *small]
     assert cli.main(command) == 0
     table = capsys.readouterr().out.splitlines()[-5:]
     assert table[0].split() == ["VARIANT", "SRCC", "PLCC", "KRCC"]

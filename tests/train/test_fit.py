@@ -32,6 +32,7 @@ from finevq.train.model import FineVQ
 from finevq.train.reading import Samples, Source
 from finevq.train.settings import LoraSettings
 from finevq.train.trainer import FineVQTrainer, NonFiniteLoss, validation_srcc
+from finevq.train.training_set import read_training_set
 
 from ..conftest import dataset_in
 from ._published import write_internvl2
@@ -133,10 +134,10 @@ def test_finished_run_is_left_as_it_is_and_another_is_refused(
     assert train(dataset, store, settings, {}) == info
     # Where it runs is not what is run.
     assert train(dataset, store, make_settings(epochs=1.0, device="auto"), {}) == info
-    with pytest.raises(CheckpointError, match="holds a run with other settings; choose another"):
+    with pytest.raises(CheckpointError, match="holds a run with other settings; set these as"):
         train(dataset, store, make_settings(epochs=1.0, seed=1), {})
     relabelled = make_dataset(PARTS, labels={"train0.mp4": {"blur": 50.0}})
-    with pytest.raises(CheckpointError, match="holds a run with other data; choose another"):
+    with pytest.raises(CheckpointError, match="holds a run with other data; set these as"):
         train(relabelled, store, settings, {})
     assert digest(settings.out) == before
 
@@ -154,6 +155,37 @@ def test_stopped_run_goes_on_to_the_weights_of_an_undisturbed_one(
     train(dataset, store, stopped, {}, lambda done, total, line: steps.append(done))
     assert steps == [3, 4, 5, 6]  # the first epoch is not done again
     assert_same_weights(stopped.out, whole.out)
+
+
+def test_run_goes_on_at_the_exact_step_where_it_was_saved(
+    dataset, store, make_settings: MakeSettings, tmp_path
+) -> None:
+    whole = make_settings(out=tmp_path / "whole", videos_per_batch=1, accumulate=2)
+    train(dataset, store, whole, {})
+    stopped = whole.model_copy(update={"out": tmp_path / "stopped", "save_every": 2})
+    with pytest.raises(Stopped):
+        train(dataset, store, stopped, {}, stop_at(5))  # of 3 an epoch, saved after 4
+    steps = []
+    train(dataset, store, stopped, {}, lambda done, total, line: steps.append(done))
+    assert steps == [5, 6]
+    assert_same_weights(stopped.out, whole.out)
+
+
+def test_run_goes_on_with_as_many_processes_alone(
+    dataset, store, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(epochs=1.0)
+    with pytest.raises(Stopped):
+        train(dataset, store, settings, {}, stop_at(1))
+    file = settings.out / "run.json"
+    run = json.loads(file.read_text())
+    file.write_text(json.dumps(run | {"processes": 2}))
+    with pytest.raises(CheckpointError, match="holds a run with other processes"):
+        train(dataset, store, settings, {})
+    file.write_text(json.dumps(run))
+    info = train(dataset, store, settings, {})
+    file.write_text(json.dumps(run | {"processes": 2}))
+    assert train(dataset, store, settings, {}) == info  # finished: nothing is left to do
 
 
 def test_run_stopped_while_it_saved_goes_on_from_the_save_before(
@@ -201,6 +233,29 @@ def test_without_a_validation_part_the_last_epoch_is_kept(
     train(dataset, make_store(dataset.ids), settings, {})
     last = settings.out / "trainer" / "checkpoint-1"
     assert digest(settings.out) == digest(last)
+
+
+@pytest.mark.parametrize("count", [2, 3], ids=["too few", "all equal"])
+def test_validation_part_that_cannot_rank_keeps_the_last_epoch(
+    make_dataset, make_store, make_settings: MakeSettings, caplog, count
+) -> None:
+    labels = {f"train{i}.mp4": {"blur": 20.0 * i} for i in range(3)}
+    labels |= {f"val{i}.mp4": {"blur": 50.0 if count == 3 else 10.0 * i} for i in range(count)}
+    dataset = make_dataset({"train": 3, "val": count}, labels=labels)
+    settings = make_settings(epochs=3.0, patience=1)
+    train(dataset, make_store(dataset.ids), settings, {})
+    assert digest(settings.out) == digest(settings.out / "trainer" / "checkpoint-3")
+    assert "no dimension with 3 labels that differ: the last epoch is kept" in caplog.text
+
+
+def test_copy_of_a_validation_video_is_not_trained_on(
+    dataset, make_store, make_settings: MakeSettings
+) -> None:
+    same = dict.fromkeys(["made/train1.mp4", "made/val2.mp4"], "7" * 64)
+    store = make_store(dataset.ids, sha256=same)
+    with pytest.raises(DatasetError, match=r"made/train1\.mp4 is .* the content of made/val2\.mp4"):
+        train(dataset, store, make_settings(), {})
+    assert not make_settings().out.exists()
 
 
 def test_videos_without_features_or_labels_do_not_stop_a_run(
@@ -260,6 +315,14 @@ def test_run_in_bfloat16_keeps_its_weights_in_float32(
     for name, tensor in weights(settings.out).items():
         assert tensor.dtype == torch.float32, name
         assert tensor.isfinite().all(), name
+
+
+def test_float16_trains_on_a_gpu_alone(dataset, store, make_settings: MakeSettings) -> None:
+    with pytest.raises(
+        ConfigError, match=r'train\.precision = "float16": .* needs a GPU'
+    ) as caught:
+        train(dataset, store, make_settings(precision="float16", device="cpu"), {})
+    assert "\n" not in str(caught.value)
 
 
 def test_damaged_run_json_is_a_one_line_error(dataset, store, make_settings: MakeSettings) -> None:
@@ -370,9 +433,11 @@ def test_one_process_has_nothing_to_shard(dataset, store, make_settings: MakeSet
         train(dataset, store, make_settings(shard=True), {})
 
 
-def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(
-    dataset, store, make_settings: MakeSettings, monkeypatch
+@pytest.mark.parametrize(("what", "step"), [("loss", 3), ("gradient", 3), ("gradient", 6)])
+def test_step_that_is_not_finite_stops_the_run_and_keeps_the_last_save(
+    dataset, store, make_settings: MakeSettings, monkeypatch, what, step
 ) -> None:
+    """Even the last step of an epoch, after which the weights would be saved."""
     forward = FineVQ.forward
     passes = []
 
@@ -380,8 +445,10 @@ def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(
         output = forward(self, *args, **kwargs)
         if output.loss is not None and self.training:
             passes.append(1)
-            if len(passes) == 3:
+            if len(passes) == step and what == "loss":
                 output.loss = output.loss * float("nan")
+            elif len(passes) == step:
+                output.loss.register_hook(lambda gradient: gradient * float("nan"))
         return output
 
     monkeypatch.setattr(FineVQ, "forward", failing)
@@ -389,15 +456,19 @@ def test_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(
     with pytest.raises(NonFiniteLoss) as caught:
         train(dataset, store, settings, {})
     message = str(caught.value)
+    became = "the loss became nan" if what == "loss" else "a gradient became infinite or NaN"
     named = re.fullmatch(
-        r"the loss became nan in step 3, with the videos ((?:made/train\d\.mp4(?:, )?){3}); the "
-        r"checkpoint of the last whole epoch is (\S+)\. Lower train\.learning_rate, .*",
+        rf"{became} in step {step}, with the videos ((?:made/train\d\.mp4(?:, )?){{2,3}}); the "
+        r"last save, (\S+), is a checkpoint\. Lower train\.learning_rate, .*",
         message,
     )
     assert named, message
     assert not (settings.out / "checkpoint.json").exists()
     model, _, info = load_checkpoint(Path(named[2]))
     assert info.run["data"]
+    training_set = read_training_set(Path(named[2]))
+    assert training_set is not None
+    assert len(training_set) == 5
     assert all(weight.isfinite().all() for weight in model.parameters())
 
 
@@ -487,10 +558,26 @@ def test_start_of_another_base_or_features_is_refused(
         train(dataset, store, again, {})
 
 
+@pytest.mark.parametrize(("key", "value"), [("rank", 2), ("alpha", 16)])
+def test_start_with_another_lora_is_refused(
+    dataset, store, make_settings: MakeSettings, tmp_path, key, value
+) -> None:
+    first = make_settings(out=tmp_path / "first", epochs=1.0)
+    train(dataset, store, first, {})
+    lora = first.lora.model_copy(update={key: value})
+    again = make_settings(out=tmp_path / "again", start=str(first.out), lora=lora)
+    with pytest.raises(CheckpointError, match=rf"has a LoRA with a {key} of .*, not {value}: set"):
+        train(dataset, store, again, {})
+
+
 @pytest.mark.parametrize(
     ("extraction", "message"),
     [
         ({"spatial": {"frames": 8}}, r"made with extract\.spatial\.frames = 2, .* has 8: train"),
+        (
+            {"spatial": {"sampler": "official"}},
+            r"other frames \(middles of equal segments\) than .*sampler = 'official'",
+        ),
         ({"spatial": {"adapter": "runs/x"}}, r"were made without a LoRA .*adapter = 'runs/x'"),
     ],
 )
@@ -504,6 +591,7 @@ def test_features_made_with_other_settings_are_refused(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"language_weight": 0.0, "score_weight": 0.0}, r"are both 0, so that there is nothing"),
         ({"frames": 3}, r"train\.frames = 3: the features at .* hold 2 frames a video"),
         ({"clips": 2}, r"train\.clips = 2: the features at .* hold 1 clips a video"),
         ({"max_tokens": 150}, r"train\.max_tokens = 150: the six ratings"),
@@ -640,5 +728,5 @@ def test_stopped_run_does_not_go_on_with_another_base(
     tensors = load_file(file)
     tensors["language_model.model.norm.weight"] += 1
     save_file(tensors, file)
-    with pytest.raises(CheckpointError, match="holds a run with other base; choose another"):
+    with pytest.raises(CheckpointError, match="holds a run with other base; set these as"):
         train(dataset, store, settings, {})

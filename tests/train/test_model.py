@@ -155,6 +155,39 @@ def test_any_packing_has_the_loss_and_gradients_of_asking_one_by_one(
         assert (found[name] - gradient).norm() < 1e-5 * gradient.norm() + 1e-7, name
 
 
+def test_dropout_draws_nothing_from_a_neighbours_text(made: Made) -> None:
+    """With LoRA's dropout on, in one sequence, the same draws and another text beside it."""
+    model, packer = made
+    first, other = RATINGS[0], replace(RATINGS[1], text=RATINGS[1].text.replace("noise", "blur"))
+    assert len(packer.encode(other.text)) == len(packer.encode(RATINGS[1].text))
+    found = []
+    model.train()
+    try:
+        for neighbour in (RATINGS[1], other):
+            torch.manual_seed(0)
+            packed = packer.pack(LAYOUT, [first, neighbour, RATINGS[2]], learn=True)
+            with torch.no_grad():
+                found.append(model(**batch_of(packer, [packed])).decisions[0])
+    finally:
+        model.eval()
+    before, after = found
+    assert torch.equal(before[[0, 2]], after[[0, 2]])
+    assert not torch.equal(before[1], after[1])
+    with torch.no_grad():  # the draws were real
+        plain = model(**batch_of(packer, [packed])).decisions[0]
+    assert not torch.equal(plain[0], after[0])
+
+
+def test_scores_are_not_rounded_by_autocast(made: Made) -> None:
+    model, packer = made
+    batch = batch_of(packer, [packer.pack(LAYOUT, PROMPTS, learn=True)])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        output = model(**batch)
+    exact = model.score_head(output.decisions.float()).squeeze(-1)
+    assert torch.equal(output.scores, exact)
+    assert not torch.equal(output.scores, output.scores.bfloat16().float())
+
+
 def test_batch_in_parts_adds_up_by_the_counts_of_the_whole(made: Made) -> None:
     model, packer = made
     packed = [packer.pack(LAYOUT, some, learn=True) for some in (PROMPTS, PROMPTS[:2])]

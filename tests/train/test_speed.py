@@ -33,6 +33,26 @@ def test_meter_counts_questions_and_tokens_without_padding(
     )
 
 
+def test_losses_are_means_over_steps_of_what_their_passes_add_up_to() -> None:
+    meter = Meter(flops_per_token=1.0, peak=None, processes=2)
+    language, score = torch.tensor(0.5), torch.tensor(0.25)
+    meter.losses(10)  # a run that goes on after 10 steps
+    for _ in range(2):  # steps
+        meter.loss = 0.0
+        for _ in range(3):  # passes
+            meter.learn(1.0, language, score)
+    assert meter.loss == 6.0
+    assert meter.losses(12) == {"language_loss": 3.0, "score_loss": 1.5}
+    assert meter.losses(13) == {}
+
+
+def test_rates_are_those_of_all_processes(monkeypatch) -> None:
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: 4.0)
+    one, two = (Meter(1.0, 8.0, n, questions=6, tokens=8, began=2.0) for n in (1, 2))
+    assert (one.rates()["questions_per_s"], two.rates()["questions_per_s"]) == (3.0, 6.0)
+    assert one.rates()["mfu"] == two.rates()["mfu"] == 0.5  # of each device
+
+
 def test_operations_are_those_that_torch_counts(made_info: CheckpointInfo) -> None:
     """Of the language model alone; torch counts attention in full, the formula the causal half."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
