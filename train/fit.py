@@ -153,7 +153,8 @@ def train(
 
     def finish(folder: Path) -> None:
         """Make a checkpoint of a folder with weights."""
-        write_training_set(folder, videos, store)
+        start = Path(settings.start) if settings.start else None
+        write_training_set(folder, videos, store, start)
         write_info(vision.info(info, folder) if vision else info, folder)
 
     try:

@@ -19,13 +19,19 @@ FILE = "training.csv"
 _COLUMNS = ["video", "sha256", *DIMENSIONS]
 
 
-def write_training_set(folder: Path, videos: Sequence[Video], store: FeatureStore) -> None:
+def write_training_set(
+    folder: Path, videos: Sequence[Video], store: FeatureStore, start: Path | None = None
+) -> None:
     """Write training.csv into a checkpoint's folder.
 
     Args:
         folder: of the checkpoint.
         videos: of the training part that have features.
         store: of these features, which knows the hash of each file.
+        start: the checkpoint that training started from, whose videos this one has seen as well.
+
+    Raises:
+        CheckpointError: that one's training.csv is damaged.
     """
     records = store.records()
     rows = [
@@ -33,8 +39,12 @@ def write_training_set(folder: Path, videos: Sequence[Video], store: FeatureStor
         for video in videos
         if (source := records[video.id].source) is not None  # always, where there are features
     ]
+    table = pd.DataFrame(rows, columns=_COLUMNS)
+    seen = None if start is None else read_training_set(start)
+    if seen is not None and not seen.empty:
+        table = pd.concat([table, seen[~seen["video"].isin(table["video"])]], ignore_index=True)
     part = folder / f"{FILE}.part"
-    pd.DataFrame(rows, columns=_COLUMNS).to_csv(part, index=False)
+    table.to_csv(part, index=False)
     part.replace(folder / FILE)
 
 

@@ -544,6 +544,20 @@ def test_run_starts_from_another_checkpoint(
     assert any(name.startswith("adapter") for name in after)
 
 
+def test_videos_that_a_start_was_trained_on_are_remembered(
+    dataset, make_dataset, store, make_settings: MakeSettings, tmp_path
+) -> None:
+    first = make_settings(out=tmp_path / "first", epochs=1.0)
+    train(dataset, store, first, {})
+    other = dataset_in(tmp_path / "other", {"test": 5, "train": 1, "val": 3})
+    second = make_settings(out=tmp_path / "second", start=str(first.out), epochs=1.0)
+    train(other, store, second, {})
+    seen = read_training_set(second.out)
+    assert seen is not None
+    assert seen["video"].tolist() == [f"made/train{i}.mp4" for i in range(5)]
+    assert seen["sha256"].is_unique
+
+
 def test_start_of_another_base_or_features_is_refused(
     dataset, store, make_settings: MakeSettings, tmp_path
 ) -> None:
