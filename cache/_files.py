@@ -4,7 +4,8 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import fsspec
@@ -104,6 +105,39 @@ class Folder:
         else:
             self._fs.pipe_file(self._at(name), b"".join(parts))
 
+    def write_all(
+        self, files: Mapping[str, Sequence[bytes | memoryview]], ready: Callable[[], object]
+    ) -> None:
+        """Create or replace several files; on a disk none is touched if there is no room for all.
+
+        Args:
+            files: Name -> the parts of its bytes.
+            ready: Called when nothing is left to do but to put them in place.
+        """
+        if not self.local:
+            ready()
+            for name, parts in files.items():
+                self.write(name, *parts)
+            return
+        with ExitStack() as stack:
+            places = [
+                (stack.enter_context(_written(Path(self._at(name)), parts)), Path(self._at(name)))
+                for name, parts in files.items()
+            ]
+            ready()
+            for partial, path in places:
+                partial.replace(path)
+        for folder in {path.parent for _, path in places}:
+            _sync_folder(folder)
+
+    def version(self, name: str) -> str | None:
+        """Return what is another after each time a file is written; None without a file."""
+        self._fs.invalidate_cache()
+        try:
+            return str(self._fs.ukey(self._at(name)))
+        except FileNotFoundError:
+            return None
+
     def delete(self, name: str) -> None:
         """Remove a file if it is there."""
         if self.exists(name):
@@ -169,6 +203,14 @@ class Folder:
 
 
 def _replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    with _written(path, parts) as partial:
+        partial.replace(path)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def _written(path: Path, parts: Iterable[bytes | memoryview]) -> Iterator[Path]:
+    """A file beside a path, on disk with these bytes; what is not moved away is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
@@ -176,10 +218,9 @@ def _replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        yield partial
     finally:
         partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

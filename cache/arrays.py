@@ -4,7 +4,7 @@ Zarr keeps the arrays' metadata, so that any Zarr reader opens them; the shard f
 are written and read by `shards`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import zarr
@@ -59,13 +59,34 @@ class Arrays:
             name: self._open_array(store, name, mode="r").shape[0] for name in self._layout.arrays
         }
 
-    def write(self, shard: int, rows: Mapping[int, StoredRow]) -> None:
-        """Write one whole shard of each array; rows that are not given are empty."""
+    def write(
+        self,
+        shard: int,
+        rows: Mapping[int, StoredRow],
+        ready: Callable[[], object] = lambda: None,
+    ) -> list[str | None]:
+        """Write one whole shard of each array; rows that are not given are empty.
+
+        Args:
+            shard: Its number.
+            rows: What they hold.
+            ready: See `Folder.write_all`.
+
+        Returns:
+            The versions of its files, see `versions`.
+        """
         size = self._layout.rows_per_shard
         places = [rows.get(row) for row in range(shard * size, (shard + 1) * size)]
-        for name in self._layout.arrays:
-            parts = encode([None if row is None else row[name] for row in places])
-            self._folder.write(self.file(name, shard), *parts)
+        files = {
+            self.file(name, shard): encode([None if row is None else row[name] for row in places])
+            for name in self._layout.arrays
+        }
+        self._folder.write_all(files, ready)
+        return self.versions(shard)
+
+    def versions(self, shard: int) -> list[str | None]:
+        """Return what differs from before if a file of a shard has been written since."""
+        return [self._folder.version(self.file(name, shard)) for name in self._layout.arrays]
 
     def delete(self, shard: int) -> None:
         """Remove a shard's files."""

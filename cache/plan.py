@@ -23,7 +23,7 @@ class Plan:
     videos: dict[int, str]
     rows_per_shard: int
 
-    @property
+    @cached_property
     def shards(self) -> range:
         """The planned shards."""
         return range(-(-(max(self.videos, default=-1) + 1) // self.rows_per_shard))

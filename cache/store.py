@@ -34,6 +34,7 @@ VIDEOS = "videos.parquet"
 _COMMITS = "commits"
 _COMMIT = re.compile(r"(\d{6,})\.json")
 _DIFFERENCES_SHOWN = 5
+_ATTEMPTS = 3  # at a shard that another job writes with other results
 
 
 class FeatureStore:
@@ -186,58 +187,96 @@ class FeatureStore:
     def write_shard(self, shard: int, results: Mapping[str, Features | Failure]) -> None:
         """Write a whole shard and commit it; the same results give the same bytes.
 
-        Features that are not finite in the store's dtype become a failure of their row.
+        Features that are not finite in the store's dtype become a failure of their row. Where
+        another job writes the same shard at the same time with other results, one of the two stays
+        whole.
 
         Args:
             shard: A planned shard; one that was written before is replaced.
-            results: What became of each of its videos, all of them and no other.
+            results: What became of each of its videos, and of no other. A video of a committed
+                shard may be left out: it keeps what is stored.
 
         Raises:
-            StoreError: The videos are not those of the shard, or features have another shape than
-                the store's rows.
-            DiskFull: There is no room; the shard stays pending and leaves no files.
+            StoreError: The videos are not those of the shard, features have another shape than the
+                store's rows, what is to be kept is damaged, or another job goes on writing.
+            DiskFull: There is no room. A shard that was committed stays as it was; another one
+                stays pending and leaves no files.
         """
         rows = self.shard_rows(shard)
-        odd = sorted(set(results) ^ set(rows.values()))
-        if odd:
+        kept = self._kept(shard, rows, results)
+        named = {row: video for row, video in rows.items() if video in results}
+        values, records = stored_shard(self.layout, named, results)
+        for row, record in kept.items():
+            records[row] = record
+            if record.status == "ok":
+                values[row] = self.read_stored(record.video)
+        for _ in range(_ATTEMPTS):
+            versions = self._write(shard, values, commit_bytes(shard, records))
+            if self._arrays.versions(shard) == versions or self._is_whole(shard):
+                self._commits[shard] = records
+                return
+            self.withdraw(shard)
+        raise StoreError(
+            f"shard {shard} of {self.url}: another job writes it at the same time with other "
+            "results: give the jobs different shards (--shards), then run the same command again"
+        )
+
+    def _kept(
+        self, shard: int, rows: Mapping[int, str], results: Mapping[str, Features | Failure]
+    ) -> dict[int, RowRecord]:
+        """Records of the rows that keep what is stored."""
+        absent = set(rows.values()).difference(results)
+        odd = sorted(set(results).difference(rows.values()))
+        if absent and not odd and self._folder.exists(commit_name(shard)):
+            self._commits[shard] = self.shard_records(shard)
+            return {r: rec for r, rec in self._commits[shard].items() if rec.video in absent}
+        if odd or absent:
             raise StoreError(
                 f"results must be those of the {len(rows)} videos planned for shard {shard}: "
-                f"{', '.join(odd[:3])} missing or not among them"
+                f"{', '.join((odd or sorted(absent))[:3])} missing or not among them"
             )
-        values, records = stored_shard(self.layout, rows, results)
-        commit = commit_bytes(shard, records)
+        return {}
+
+    def _write(
+        self, shard: int, values: Mapping[int, StoredRow], commit: bytes
+    ) -> list[str | None]:
+        """Write a shard's arrays and commit; returns the versions of the arrays' files."""
         name = commit_name(shard)
-        # A commit that the coming values would contradict, if this process died now, goes first.
-        if self._folder.exists(name) and self._folder.read(name) != commit:
-            self.withdraw(shard)
+
+        def ready() -> None:
+            # A commit that the coming values would contradict, if this process died now.
+            if self._folder.exists(name) and self._folder.read(name) != commit:
+                self.withdraw(shard)
+            placed.append(shard)
+
+        placed: list[int] = []
         try:
-            self._arrays.write(shard, values)
+            versions = self._arrays.write(shard, values, ready)
             self._folder.write(name, commit)
         except OSError as error:
-            if is_disk_full(error):
+            if not is_disk_full(error):
+                raise
+            if placed:  # the files lie there without a commit: they take room and are worth nothing
                 self.withdraw(shard)
-                self._arrays.delete(shard)  # what lies there takes room and is worth nothing
-                raise DiskFull(self._full()) from error
-            raise
-        self._commits[shard] = records
+                self._arrays.delete(shard)
+            raise DiskFull(self._full()) from error
+        return versions
+
+    def _is_whole(self, shard: int) -> bool:
+        """Tell whether what lies in a shard's files is what its commit, whose ever, says."""
+        try:
+            for row, record in self.shard_records(shard).items():
+                values = {n: a for n, a in self.read_row(row).items() if a is not None}
+                if (checksum(values) if values else None) != record.checksum:
+                    return False
+        except StoreError:
+            return False
+        return True
 
     def withdraw(self, shard: int) -> None:
         """Take a shard's commit back: it is pending again, and the next job replaces its files."""
         self._folder.delete(commit_name(shard))
         self._commits.pop(shard, None)
-
-    def withdraw_failed(self, among: range | None = None) -> list[int]:
-        """Withdraw the shards, or those of a range, that hold failed videos, to try these again.
-
-        Returns:
-            The shards, in order; the next job extracts all their videos.
-        """
-        failed = {r for r, record in self._row_records().items() if record.status == "failed"}
-        shards = sorted({row // self.layout.rows_per_shard for row in failed})
-        shards = [shard for shard in shards if among is None or shard in among]
-        for shard in shards:
-            self.withdraw(shard)
-        return shards
 
     def shard_records(self, shard: int) -> dict[int, RowRecord]:
         """Return row -> record of a committed shard.

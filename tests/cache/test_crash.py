@@ -1,5 +1,6 @@
 """What a killed, restarted or concurrent job leaves behind."""
 
+import errno
 import multiprocessing
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from finevq.cache._files import Folder
+from finevq.cache.space import DiskFull
 from finevq.cache.store import FeatureStore
 from finevq.cache.verify import verify
 from finevq.errors import StoreError
@@ -16,16 +18,16 @@ from .conftest import MakeStore
 
 
 def _die_after(writes: int, patch: pytest.MonkeyPatch) -> None:
-    """Let a number of files be written, then stop as a kill would."""
-    write, done = Folder.write, []
+    """Let a number of files be put in place, then stop as a kill would."""
+    replace, done = Path.replace, []
 
-    def dying_write(self: Folder, name: str, *parts: bytes | memoryview) -> None:
+    def dying_replace(self: Path, target: Path) -> None:
         if len(done) == writes:
             raise KeyboardInterrupt
-        done.append(name)
-        write(self, name, *parts)
+        done.append(target)
+        replace(self, target)
 
-    patch.setattr(Folder, "write", dying_write)
+    patch.setattr(Path, "replace", dying_replace)
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2], ids=["spatial", "motion", "commit"])
@@ -61,6 +63,94 @@ def test_replaced_shard_killed_halfway_is_pending(
     store = FeatureStore.open(full_store.url)
     assert store.pending() == [0]
     assert list(verify(store)) == []
+
+
+def test_replaced_shard_is_left_as_it_was_if_killed_or_full_before_all_is_written(
+    full_store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _made.files(full_store)
+    for error, raised in ((KeyboardInterrupt(), KeyboardInterrupt), (_full(), DiskFull)):
+        synced: list[int] = []
+
+        def stop_at_the_second_file(descriptor: int, error=error, synced=synced) -> None:
+            synced.append(descriptor)
+            if len(synced) == 2:
+                raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", stop_at_the_second_file)
+            with pytest.raises(raised):
+                full_store.write_shard(0, _made.results(full_store.shard_rows(0).values()))
+        assert _made.files(full_store) == before
+
+
+def _full() -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_full_disk_at_the_commit_leaves_a_pending_shard_without_files(
+    full_store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Folder.write
+
+    def no_room_for_commits(self: Folder, name: str, *parts: bytes | memoryview) -> None:
+        if name.startswith("commits/"):
+            raise _full()
+        write(self, name, *parts)
+
+    monkeypatch.setattr(Folder, "write", no_room_for_commits)
+    with pytest.raises(DiskFull, match="disk full at"):
+        full_store.write_shard(0, _made.results(full_store.shard_rows(0).values()))
+    assert full_store.pending() == [0]
+    assert len(full_store.missing_files(0)) == 2
+
+
+@pytest.mark.parametrize("moments", [1, 2], ids=["once", "for ever"])
+def test_two_jobs_at_one_shard_with_other_results_leave_one_of_them_whole(
+    full_store: FeatureStore, monkeypatch: pytest.MonkeyPatch, moments: int
+) -> None:
+    """The other writes all of it between our arrays and our commit."""
+    write, other = Folder.write, FeatureStore.open(full_store.url)
+    names = full_store.shard_rows(0).values()
+    ours = _made.results(names)
+    theirs = {name: _made.features(name, scale=2.0) for name in names}
+    between: list[int] = []
+
+    def slow_commit(self: Folder, name: str, *parts: bytes | memoryview) -> None:
+        if self is full_store._folder and name.startswith("commits/"):
+            between.append(1)
+            if len(between) <= (1 if moments == 1 else 9):
+                other.write_shard(0, theirs)
+        write(self, name, *parts)
+
+    monkeypatch.setattr(Folder, "write", slow_commit)
+    if moments == 1:
+        full_store.write_shard(0, ours)
+        found = full_store.read("demo/0.mp4")[0]
+        np.testing.assert_array_equal(found, ours["demo/0.mp4"].spatial.astype("float16"))
+    else:
+        with pytest.raises(StoreError, match=r"another job writes it .*\(--shards\)") as caught:
+            full_store.write_shard(0, ours)
+        assert "\n" not in str(caught.value)
+        assert full_store.pending() == [0]
+    assert list(verify(FeatureStore.open(full_store.url))) == []
+
+
+def test_two_jobs_at_one_shard_with_equal_results_both_succeed(
+    full_store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, other = Folder.write, FeatureStore.open(full_store.url)
+    results = _made.results(full_store.shard_rows(0).values())
+
+    def slow_commit(self: Folder, name: str, *parts: bytes | memoryview) -> None:
+        if self is full_store._folder and name.startswith("commits/"):
+            other.write_shard(0, results)
+        write(self, name, *parts)
+
+    monkeypatch.setattr(Folder, "write", slow_commit)
+    full_store.write_shard(0, results)
+    assert full_store.pending() == []
+    assert list(verify(full_store)) == []
 
 
 def test_leftover_partial_files_are_harmless(full_store: FeatureStore) -> None:

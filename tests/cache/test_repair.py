@@ -42,12 +42,23 @@ def test_a_withdrawn_shard_is_not_read_from_memory(full_store: FeatureStore) -> 
         full_store.read("demo/4.mp4")
 
 
-def test_shards_with_failed_videos_are_withdrawn(full_store: FeatureStore) -> None:
-    assert full_store.withdraw_failed(range(1, 2)) == []
-    assert full_store.withdraw_failed() == [0]
-    assert full_store.pending() == [0]
-    _made.fill(full_store, _made.videos(7))
-    assert full_store.withdraw_failed() == []
+def test_failed_videos_are_redone_and_the_others_kept_as_they_are(make_store: MakeStore) -> None:
+    store, whole = make_store("patched"), make_store("whole")
+    _made.fill(store, _made.videos(7), failed=["demo/1.mp4", "demo/2.mp4"])
+    _made.fill(whole, _made.videos(7), failed=["demo/2.mp4"])
+    store.write_shard(0, {"demo/1.mp4": _made.features("demo/1.mp4")})
+    assert _made.files(store) == _made.files(whole)
+    assert store.failures() == {"demo/2.mp4": "no frames"}
+
+
+def test_what_is_to_be_kept_must_be_whole(full_store: FeatureStore) -> None:
+    before = _made.files(full_store)
+    file = Path(full_store.url, "tokens.zarr/spatial/c/0/0/0/0")
+    file.write_bytes(file.read_bytes()[::-1])
+    damaged = _made.files(full_store)
+    with pytest.raises(StoreError, match="finevq cache repair"):
+        full_store.write_shard(0, {"demo/1.mp4": _made.features("demo/1.mp4")})
+    assert _made.files(full_store) == damaged != before
 
 
 def test_pending_shards_of_a_range(make_store: MakeStore) -> None:
