@@ -226,14 +226,15 @@ class FeatureStore:
     ) -> dict[int, RowRecord]:
         """Records of the rows that keep what is stored."""
         absent = set(rows.values()).difference(results)
-        odd = sorted(set(results).difference(rows.values()))
+        odd = set(results).difference(rows.values())
         if absent and not odd and self._folder.exists(commit_name(shard)):
             self._commits[shard] = self.shard_records(shard)
             return {r: rec for r, rec in self._commits[shard].items() if rec.video in absent}
         if odd or absent:
+            named = ", ".join(sorted({*odd, *absent})[:3])
             raise StoreError(
                 f"results must be those of the {len(rows)} videos planned for shard {shard}: "
-                f"{', '.join((odd or sorted(absent))[:3])} missing or not among them"
+                f"{named} missing or not among them"
             )
         return {}
 
