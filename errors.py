@@ -33,7 +33,13 @@ class IdentityMismatch(StoreError):
 
 
 class VideoError(FineVQError):
-    """A video cannot be decoded; the message is the reason that the job records."""
+    """A video cannot be decoded; the message is the reason that the job records.
+
+    Attributes:
+        decoding_s: What finding that out took in seconds.
+    """
+
+    decoding_s: float = 0.0
 
 
 class CheckpointError(FineVQError):

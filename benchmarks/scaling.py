@@ -5,8 +5,9 @@
 Workers: one thread each, short videos of 128 x 96 pixels, which leave the work to the forward pass:
 a worker's decoding process would otherwise take a part of a core that two workers do not have.
 
-Plan: as many videos as given, 16 a shard, on two workers whose task is a stand-in that returns at
-once, so that what is measured is Dask and the job around it. The peak of the memory is that of the
+Plan: as many videos as given, 16 a shard, planned in a real store, on two workers whose task is a
+stand-in that returns at once, so that what is measured is the plan, Dask and the job around it. The
+peak of the memory is that of the
 process with the scheduler and the job, over what it had before.
 """
 
@@ -24,9 +25,12 @@ import av
 import numpy as np
 from extraction import changes, run_extract
 
+from finevq.cache.identity import Identity
+from finevq.cache.settings import CacheSettings
+from finevq.cache.store import FeatureStore
 from finevq.config import load_config
 from finevq.extract.cluster import connect
-from finevq.extract.run import Paths, run_shards
+from finevq.extract.run import Paths, run_shards, to_do
 from finevq.extract.worker import ShardReport
 
 ROWS = 16
@@ -56,38 +60,31 @@ def extraction(folder: Path, workers: int) -> float:
     return float(tally["videos_per_s"])
 
 
-class Planned:
-    """Stands in for a store with so many videos, without holding their names."""
-
-    def __init__(self, videos: int) -> None:
-        self.shards = range(-(-videos // ROWS))
-
-    def shard_rows(self, shard: int) -> dict[int, str]:
-        """Row -> video, as a store tells."""
-        rows = range(shard * ROWS, (shard + 1) * ROWS)
-        return {row: f"planned/videos/{row:07}.mp4" for row in rows}
-
-
-def nothing(shard: int, paths: Paths) -> ShardReport:
+def nothing(shard: int, paths: Paths, plugin: str) -> ShardReport:
     return ShardReport(shard, len(paths), {}, 0, 0, 0.0, 0.0, 0.0)
 
 
 def planning(videos: int) -> dict[str, float]:
     settings = load_config(None, ["extract.cluster.workers=2"])[0].extract
-    store = Planned(videos)
-    paths = {
-        name: f"/data/{name}" for shard in store.shards for name in store.shard_rows(shard).values()
-    }
-    with connect(settings) as client:
-        before = peak_mb()
+    names = [f"planned/videos/{row:07}.mp4" for row in range(videos)]
+    paths = {name: f"/data/{name}" for name in names}
+    before = peak_mb()
+    with tempfile.TemporaryDirectory() as folder, connect(settings) as client:
         began, done = time.perf_counter(), 0
-        for report in run_shards(client, store.shards, store, paths, settings, nothing):  # type: ignore[arg-type]
+        cache = CacheSettings(path=folder, stage="", rows_per_shard=ROWS, dtype="float16")
+        shapes = {"spatial": (8, 256, 4096), "motion": (8, 2304)}
+        store = FeatureStore.create(f"{folder}/store", Identity({"made": "of"}), shapes, cache)
+        store.plan(names)
+        todo = to_do(store, paths, None, retry_failed=False)
+        planned = time.perf_counter() - began
+        for report in run_shards(client, todo, paths, settings, "", nothing):
             done += report.videos
         seconds = time.perf_counter() - began
     return {
         "videos": done,
         "tasks": len(store.shards),
         "seconds": round(seconds, 1),
+        "seconds_until_the_first_task": round(planned, 1),
         "milliseconds_a_task": round(1e3 * seconds / len(store.shards), 3),
         "peak_memory_growth_mb": round(peak_mb() - before, 1),
         "peak_memory_mb": round(peak_mb(), 1),

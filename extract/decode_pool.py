@@ -143,7 +143,9 @@ class DecodePool:
         try:
             future.set_result(child.result())
         except VideoError as error:
-            future.set_result(_failure(*failures, str(error)))
+            failure = _failure(*failures, str(error))
+            failure.decoding_s = error.decoding_s
+            future.set_result(failure)
         except TimeoutError:
             limit = f"{self._settings.timeout_s:g} s"
             reason = f"decoding took longer than {limit} and was stopped"

@@ -7,7 +7,8 @@ recorded failure, never a failing task.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -29,9 +30,11 @@ Progress = Callable[[Tally], None]
 """Told of the plan before the work starts, and of every finished shard."""
 
 Paths = Mapping[str, str | None]
-"""Video id to file, for the planned videos of a shard; None for one that left the manifest."""
+"""Video id to file, for the videos of a shard that are to be extracted; None for one that left the
+manifest."""
 
-PLUGIN = "finevq-extractor"
+PLUGIN = "finevq-"
+"""What the names of the workers' plugins begin with; the rest is the client's, one a job."""
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +62,7 @@ def extract(
         settings: backbones, sampling, decoding and the cluster.
         cache: where the store is and how it is laid out.
         shards: only these; several jobs may share a store.
-        retry_failed: also redo the shards that hold failed videos; their other videos keep their
-            features, which come out the same.
+        retry_failed: also try failed videos again; the others of their shards keep their features.
         progress: told of the plan and of every finished shard.
 
     Raises:
@@ -77,57 +79,80 @@ def extract(
     del encoder  # the workers have their own
     store.plan(dataset.ids)
     paths = {video.id: str(video.path.absolute()) for video in dataset}
-    todo = _shards_to_do(store, paths, shards, retry_failed=retry_failed)
-    total = _videos(store, todo)
-    others = set(_of_dataset(store, paths, store.pending())).difference(todo)
+    todo = to_do(store, paths, shards, retry_failed=retry_failed)
+    total = sum(map(len, todo.values()))
+    elsewhere = to_do(store, paths, None, retry_failed=False).keys() - todo.keys()
     tally = Tally(
         total=total,
-        present=len(dataset) - total - _videos(store, others),
+        present=len(dataset)
+        - sum(video in paths for videos in todo.values() for video in videos)
+        - sum(video in paths for shard in elsewhere for video in store.shard_rows(shard).values()),
         space=Space(total * store.layout.row_bytes, store.space(range(0)).free),
         processes=settings.decode.processes,
     )
     progress(tally)
     if todo:
-        with connect(settings) as client:
-            client.register_plugin(Extractor(store, settings), name=PLUGIN)
+        with connect(settings) as client, _installed(client, Extractor(store, settings)) as plugin:
             workers = len(client.nthreads())
             if not workers:
                 log.info("waiting for workers to join %s", settings.cluster.scheduler)
             tally.start(workers)
-            for report in run_shards(client, todo, store, paths, settings):
+            for report in run_shards(client, todo, paths, settings, plugin):
                 tally.add(report)
                 progress(tally)
             tally.stop()
     return tally
 
 
-def _shards_to_do(
+@contextmanager
+def _installed(client: Client, extractor: Extractor) -> Iterator[str]:
+    """Give every worker the extractor of this job, under a name of its own, while it runs.
+
+    The workers of a cluster that others use too keep what they are given. So those of jobs whose
+    client is gone, which had no time to clean up, are removed as well.
+    """
+    for orphan in client.run_on_scheduler(_orphans):
+        client.unregister_worker_plugin(orphan)
+    name = PLUGIN + client.id
+    client.register_plugin(extractor, name=name)
+    try:
+        yield name
+    finally:
+        client.unregister_worker_plugin(name)
+
+
+def _orphans(dask_scheduler: Any) -> list[str]:
+    """Names of the plugins on a scheduler whose jobs are gone."""
+    plugins = (name for name in dask_scheduler.worker_plugins if name.startswith(PLUGIN))
+    return [name for name in plugins if name.removeprefix(PLUGIN) not in dask_scheduler.clients]
+
+
+def to_do(
     store: FeatureStore, paths: Mapping[str, str], among: range | None, *, retry_failed: bool
-) -> list[int]:
-    todo = set(store.pending(among))
+) -> dict[int, list[str]]:
+    """Shard -> the videos of it that are to be extracted, of this dataset's shards alone.
+
+    A store may serve several datasets, but no shard has videos of two.
+    """
+    todo = {}
+    for shard in store.pending(among):
+        videos = list(store.shard_rows(shard).values())
+        if any(video in paths for video in videos):
+            todo[shard] = videos
     if retry_failed:
-        failed = store.failures().keys()
-        todo |= {
-            shard
-            for shard in store.shards
-            if (among is None or shard in among)
-            and not failed.isdisjoint(store.shard_rows(shard).values())
-        }
-    return _of_dataset(store, paths, sorted(todo))
+        failed = store.failures()
+        pending = set(store.pending())
+        for shard in store.shards if among is None else among:
+            if shard in store.shards and shard not in pending:
+                videos = [v for v in store.shard_rows(shard).values() if v in failed and v in paths]
+                if videos:
+                    todo[shard] = videos
+    return dict(sorted(todo.items()))
 
 
-def _of_dataset(store: FeatureStore, paths: Mapping[str, str], shards: Iterable[int]) -> list[int]:
-    """Those of a dataset: a store may serve several, but no shard has videos of two."""
-    return [s for s in shards if not paths.keys().isdisjoint(store.shard_rows(s).values())]
-
-
-def _videos(store: FeatureStore, shards: Iterable[int]) -> int:
-    return sum(len(store.shard_rows(shard)) for shard in shards)
-
-
-def extract_shard(shard: int, paths: Paths) -> ShardReport | FineVQError:
+def extract_shard(shard: int, paths: Paths, plugin: str) -> ShardReport | FineVQError:
     """The task; an error that a second attempt cannot mend is returned, not raised."""
-    extractor = get_worker().plugins[PLUGIN]
+    extractor = get_worker().plugins[plugin]
     assert isinstance(extractor, Extractor)
     try:
         return extractor.extract_shard(shard, paths)
@@ -137,29 +162,29 @@ def extract_shard(shard: int, paths: Paths) -> ShardReport | FineVQError:
 
 def run_shards(
     client: Client,
-    shards: Iterable[int],
-    store: FeatureStore,
+    todo: Mapping[int, Sequence[str]],
     paths: Mapping[str, str],
     settings: ExtractSettings,
-    task: Callable[[int, Paths], ShardReport | FineVQError] = extract_shard,
+    plugin: str,
+    task: Callable[[int, Paths, str], ShardReport | FineVQError] = extract_shard,
 ) -> Iterator[ShardReport]:
     """Run the shards with a few in flight, so that a million videos make no million-node graph.
 
     Args:
         client: of the cluster.
-        shards: their numbers, in the order in which they are started.
-        store: knows the videos of a shard.
+        todo: shard -> its videos that are to be extracted, in the order in which they are started.
         paths: video id to file.
         settings: of the cluster.
+        plugin: the name under which the workers have the extractor.
         task: what is run for a shard.
     """
     numbers: dict[Any, int] = {}  # by the key of the future
-    waiting = iter(shards)
+    waiting = iter(todo)
 
     def submit(shard: int) -> Any:
-        files = {video: paths.get(video) for video in store.shard_rows(shard).values()}
+        files = {video: paths.get(video) for video in todo[shard]}
         # Not pure: a repaired shard must run again although its arguments are the same.
-        future = client.submit(task, shard, files, pure=False, retries=2)
+        future = client.submit(task, shard, files, plugin, pure=False, retries=2)
         numbers[future.key] = shard
         return future
 

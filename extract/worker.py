@@ -31,6 +31,9 @@ from .settings import ExtractSettings
 TASKS = 3
 """Shards that a worker has at once: one being decoded, one in the forward pass, one written."""
 
+ENOUGH = 2**20
+"""Videos, of all tasks of a worker."""
+
 GONE = Failure("was taken out of the manifest before it was extracted")
 
 
@@ -40,7 +43,7 @@ class ShardReport:
 
     Attributes:
         shard: its number.
-        videos: how many it holds.
+        videos: how many of it were to be extracted.
         failed: those without features, and why.
         frames: decoded for it, those that were only passed over included.
         bytes: of the stored features.
@@ -107,17 +110,18 @@ class Extractor(WorkerPlugin):
         self.submitting = threading.Lock()
 
     def teardown(self, worker: Worker | None) -> None:
-        """End the decoding processes."""
+        """End the decoding processes, and free the threads of tasks that nobody waits for now."""
         self.pool.__exit__(None, None, None)
         self.forward.shutdown(cancel_futures=True)
+        self.room.release(ENOUGH)  # those that go on find the pool ended
 
     def extract_shard(self, shard: int, paths: Mapping[str, str | None]) -> ShardReport:
         """Decode, encode, write and commit one shard.
 
         Args:
             shard: its number.
-            paths: video id to file, for all planned videos of the shard; None for one that was
-                planned but is no longer in the manifest.
+            paths: video id to file, for the videos that are to be extracted, all of a shard without
+                a commit; None for one that was planned but is no longer in the manifest.
 
         Raises:
             DiskFull: there is no room for the features.
@@ -131,7 +135,7 @@ class Extractor(WorkerPlugin):
         self.store.write_shard(shard, results)
         write_s = time.perf_counter() - began
         # Read back: features that are not finite in the store's dtype have failed as well.
-        records = self.store.shard_records(shard).values()
+        records = [r for r in self.store.shard_records(shard).values() if r.video in paths]
         failed = {r.video: r.reason or "" for r in records if r.status == "failed"}
         return ShardReport(
             shard=shard,
@@ -173,7 +177,7 @@ class Extractor(WorkerPlugin):
                 for outcome in outcomes
             ],
             frames=sum(video.frame_count for video in videos),
-            decode_s=sum(video.decoding_s for video in videos),
+            decode_s=sum(outcome.decoding_s for outcome in outcomes),
             forward_s=time.perf_counter() - began,
         )
 

@@ -10,16 +10,17 @@ import string
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import psutil
 import pytest
 import torch
-from distributed import Client
+from distributed import Client, LocalCluster
 from distributed.scheduler import KilledWorker
 
 from finevq.cache import _files
@@ -90,8 +91,16 @@ def in_this_process() -> Iterator[None]:
     """Shards are extracted here, one after another, by what a Dask worker has."""
 
     class Client:
+        id = "here"
+
+        def run_on_scheduler(self, function: Any) -> list[str]:
+            return []
+
         def register_plugin(self, extractor: Extractor, name: str) -> None:
             self.extractor = extractor
+
+        def unregister_worker_plugin(self, name: str) -> None:
+            assert name == "finevq-here"
 
         def nthreads(self) -> dict[str, int]:
             return {"here": 1}
@@ -100,10 +109,9 @@ def in_this_process() -> Iterator[None]:
     def connect(settings: ExtractSettings) -> Iterator[Client]:
         yield Client()
 
-    def run_all(client: Client, shards: Any, store: Any, paths: Any, settings: Any) -> Any:
+    def run_all(client: Client, todo: Any, paths: Any, settings: Any, plugin: str) -> Any:
         with set_up(client.extractor) as extractor:
-            for shard in shards:
-                videos = store.shard_rows(shard).values()
+            for shard, videos in todo.items():
                 yield extractor.extract_shard(shard, {v: paths.get(v) for v in videos})
 
     with pytest.MonkeyPatch.context() as patch:
@@ -235,6 +243,52 @@ def test_killed_run_is_completed_to_the_bytes_of_an_undisturbed_one(
 
 
 @pytest.fixture
+def shared_cluster() -> Iterator[Client]:
+    """A cluster that runs already, with one worker, as others may use it too."""
+    with (
+        dask.config.set(cluster.DASK),
+        LocalCluster(n_workers=1, **cluster.WORKER, **cluster.QUIET) as started,
+        Client(started) as client,
+    ):
+        yield client
+
+
+def installed(client: Client) -> list[str]:
+    """The extractors that workers have."""
+
+    def names(dask_scheduler: Any) -> list[str]:
+        return [name for name in dask_scheduler.worker_plugins if name.startswith(run.PLUGIN)]
+
+    return client.run_on_scheduler(names)  # type: ignore[no-any-return]
+
+
+def test_jobs_on_one_scheduler_do_not_meet_and_leave_nothing_there(
+    folder: Path, shared_cluster: Client, run_command
+) -> None:
+    for name in "fghijklmnop":
+        shutil.copy("dataset/a.mp4", f"dataset/{name}.mp4")
+    list_videos("abcdefghijklmnop")
+    where = f"extract.cluster.scheduler={shared_cluster.scheduler.address}"
+    killed = run_command(where, "cache.path=killed")
+    wait_for_commits(killed, Path("killed"), 1)
+    kill(killed)  # it leaves its extractor behind
+    assert len(installed(shared_cluster)) == 1
+    first = run_command(where, "cache.path=first")
+    wait_for_commits(first, Path("first"), 1)
+    second = run_command(where, "cache.path=second", "extract.spatial.frames=2")
+    for process in (first, second):
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    for name, frames in (("first", 1), ("second", 2)):
+        store = FeatureStore.open(name)
+        assert store.pending() == []
+        assert len(store.records()) == 16
+        assert store.failures().keys() == {"made/c.mp4"}
+        assert store.read("made/a.mp4")[0].shape[0] == frames
+    assert installed(shared_cluster) == []
+
+
+@pytest.fixture
 def worker(folder: Path) -> Iterator[tuple[Extractor, Dataset]]:
     """What a Dask worker does, in this process."""
     config = configured("cache.rows_per_shard=8")
@@ -291,14 +345,29 @@ def test_failed_videos_are_tried_again_on_request(folder: Path) -> None:
         extracted("cache.rows_per_shard=2")
         shutil.copy("dataset/a.mp4", "dataset/c.mp4")
         assert extracted("cache.rows_per_shard=2").total == 0
-        before = FeatureStore.open("features").read("made/d.mp4")  # shares the shard of c
+        before = FeatureStore.open("features").records()
+        # A neighbour in its shard, and another one, whose files are no longer what they were.
+        Path("dataset", "d.mp4").unlink()
+        list_videos("abcd")
         tally = extracted("cache.rows_per_shard=2", retry_failed=True)
-    assert (tally.total, tally.extracted, tally.failed) == (2, 2, {})
+    assert (tally.total, tally.extracted, tally.present, tally.failed) == (1, 1, 3, {})
     store = FeatureStore.open("features")
     assert store.failures() == {}
-    assert all(
-        (old == new).all() for old, new in zip(before, store.read("made/d.mp4"), strict=True)
-    )
+    assert list(verify(store)) == []
+    after = store.records()
+    assert {v: after[v] for v in before if v != "made/c.mp4"} == {
+        v: record for v, record in before.items() if v != "made/c.mp4"
+    }
+
+
+def test_failed_video_that_left_the_manifest_stays_as_it_is(folder: Path) -> None:
+    with in_this_process():
+        extracted("cache.rows_per_shard=2")
+        before = files("features")
+        list_videos("ab")
+        tally = extracted("cache.rows_per_shard=2", retry_failed=True)
+    assert (tally.total, tally.present) == (0, 2)
+    assert files("features") == before
 
 
 def test_failed_videos_outside_the_range_are_left_alone(folder: Path) -> None:
@@ -338,19 +407,30 @@ def client() -> Iterator[Client]:
         yield made
 
 
-class Planned:
-    """Stands in for a store: one video a shard."""
-
-    def shard_rows(self, shard: int) -> dict[int, str]:
-        return {shard: f"video{shard}"}
-
-
 def report(shard: int) -> ShardReport:
     return ShardReport(shard, 1, {}, 0, 0, 0.0, 0.0, 0.0)
 
 
-def run_tasks(client: Client, shards: Any, task: Any) -> Iterator[ShardReport]:
-    return run.run_shards(client, shards, Planned(), {}, configured().extract, task)
+class Planned(Mapping[int, list[str]]):
+    """So many shards of one video; keeps which it was asked for."""
+
+    def __init__(self, shards: int) -> None:
+        self.shards = range(shards)
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.shards)
+
+    def __getitem__(self, shard: int) -> list[str]:
+        self.asked.append(shard)
+        return [f"video{shard}"]
+
+
+def run_tasks(client: Client, todo: Planned, task: Any) -> Iterator[ShardReport]:
+    return run.run_shards(client, todo, {}, configured().extract, "plugin", task)
 
 
 class Log:
@@ -371,17 +451,16 @@ class Log:
 def test_every_shard_runs_once_with_few_in_flight(client: Client, tmp_path: Path) -> None:
     started = Log(tmp_path)
 
-    def task(shard: int, paths: Any) -> ShardReport:
+    def task(shard: int, paths: Any, plugin: str) -> ShardReport:
         assert paths == {f"video{shard}": None}
         started.add(shard)
         return report(shard)
 
-    asked: list[int] = []
-    shards = (asked.append(shard) or shard for shard in range(60))
+    planned = Planned(60)
     done = []
-    for each in run_tasks(client, shards, task):
+    for each in run_tasks(client, planned, task):
         done.append(each.shard)
-        assert len(asked) - len(done) <= 2 * (TASKS + 1)  # workers of the default settings
+        assert len(planned.asked) - len(done) <= 2 * (TASKS + 1)  # workers of the default settings
     assert sorted(done) == sorted(started.read()) == list(range(60))
 
 
@@ -390,12 +469,12 @@ def test_error_that_no_attempt_can_mend_stops_the_job_at_once(
 ) -> None:
     attempts = Log(tmp_path)
 
-    def task(shard: int, paths: Any) -> Any:
+    def task(shard: int, paths: Any, plugin: str) -> Any:
         attempts.add(shard)
         return DiskFull("no room") if shard == 1 else report(shard)
 
     with pytest.raises(DiskFull, match="no room"):
-        list(run_tasks(client, range(50), task))
+        list(run_tasks(client, Planned(50), task))
     assert attempts.read().count(1) == 1
     assert len(attempts.read()) < 50
 
@@ -403,13 +482,13 @@ def test_error_that_no_attempt_can_mend_stops_the_job_at_once(
 def test_other_errors_get_more_attempts(client: Client, tmp_path: Path) -> None:
     attempts = Log(tmp_path)
 
-    def task(shard: int, paths: Any) -> ShardReport:
+    def task(shard: int, paths: Any, plugin: str) -> ShardReport:
         attempts.add(shard)
         if len(attempts.read()) < 3:
             raise ConnectionError("the object store is away")
         return report(shard)
 
-    assert [each.shard for each in run_tasks(client, range(1), task)] == [0]
+    assert [each.shard for each in run_tasks(client, Planned(1), task)] == [0]
     assert attempts.read() == [0, 0, 0]
 
 

@@ -59,14 +59,22 @@ class Decoders:
 
     def __init__(self) -> None:
         self.submitted: list[str] = []
+        self.ended = False
+
+    def __exit__(self, *given: Any) -> None:
+        self.ended = True
 
     def submit(self, file: str) -> Future[Any]:
+        if self.ended:
+            raise RuntimeError("the pool is not active")
         self.submitted.append(file)
         future: Future[Any] = Future()
         if file == "bug":
             future.set_exception(KeyError(file))
         elif file == "bad":
-            future.set_result(VideoError("is damaged"))
+            damaged = VideoError("is damaged")
+            damaged.decoding_s = 0.25
+            future.set_result(damaged)
         else:
             future.set_result(SimpleNamespace(name=file, frame_count=10, decoding_s=0.5))
         return future
@@ -101,7 +109,7 @@ def test_results_go_to_their_videos_and_add_up(worker) -> None:
     assert worker.encoder.batches == [["a"], ["b", "c"], ["d"]]  # of the files, two by two
     assert (report.shard, report.videos, report.frames, report.bytes) == (3, 6, 40, 400)
     assert report.failed.keys() == {"made/1", "made/2"}
-    assert report.decode_s == 2.0
+    assert report.decode_s == 2.25
 
 
 def test_next_shard_is_encoded_while_one_is_written(worker) -> None:
@@ -158,3 +166,19 @@ def test_a_bug_leaves_no_place_taken(worker) -> None:
         with pytest.raises(KeyError):
             worker.extract_shard(0, shard_of("a", "bug", "b"))
     assert worker.extract_shard(0, shard_of("a", "b", "c")).videos == 3
+
+
+def test_teardown_frees_the_tasks_that_wait(worker) -> None:
+    go = threading.Event()
+    worker.encoder.before = lambda names: go.wait(SECONDS)
+    with ThreadPoolExecutor(4) as tasks:
+        shards = [
+            tasks.submit(worker.extract_shard, shard, shard_of(*"abcdefgh")) for shard in range(3)
+        ]
+        threading.Event().wait(0.3)
+        end = tasks.submit(worker.teardown, None)
+        threading.Event().wait(0.1)
+        go.set()  # the forward pass that runs is not cut short
+        end.result(SECONDS)
+        for shard in shards:
+            assert shard.exception(SECONDS) is not None
