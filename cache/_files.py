@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fsspec
 import numpy as np
+from awscrt import checksums
 from fsspec.implementations.local import LocalFileSystem
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
@@ -17,8 +18,13 @@ from zarr.storage import FsspecStore, LocalStore
 from ..errors import StoreError
 from .space import DiskFull, is_disk_full
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 19
 """Bytes read at once: they fit into the processor's second cache."""
+
+_STEP = 1 << 21
+"""Bytes that Linux fetches at one advice, at most."""
+
+_ADVISE = getattr(os, "posix_fadvise", None)
 
 
 class Folder:
@@ -60,7 +66,7 @@ class Folder:
         paths = [self._at(name) for name in names]
         return list(self._fs.cat_ranges(paths, None, None, on_error="raise"))
 
-    def read_into(self, name: str, start: int, buffer: np.ndarray) -> Iterator[np.ndarray]:
+    def read_into(self, name: str, start: int, buffer: np.ndarray) -> int:
         """Fill a buffer with bytes of a file.
 
         Args:
@@ -68,9 +74,8 @@ class Folder:
             start: The first byte; negative counts from the end.
             buffer: uint8, one axis.
 
-        Yields:
-            The buffer's parts in order, each when it is filled, so that what is then done with it
-            finds it in the processor's cache.
+        Returns:
+            The CRC-32C of the bytes, taken while they are in the processor's cache.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -82,21 +87,13 @@ class Folder:
             if len(raw) != len(buffer):
                 raise ValueError(f"{len(raw)} of {len(buffer)} bytes are there")
             buffer[:] = np.frombuffer(raw, np.uint8)
-            yield buffer
-            return
-        with open(self._local(name), "rb", buffering=0) as file:
-            length = os.fstat(file.fileno()).st_size
-            first = start if start >= 0 else length + start
-            if not 0 <= first <= length - len(buffer):
-                raise ValueError(
-                    f"{length} bytes are there, {len(buffer)} from {start} on asked for"
-                )
-            file.seek(first)
-            for done in range(0, len(buffer), _BLOCK):
-                block = buffer[done : done + _BLOCK]
-                if file.readinto(block.data) != len(block):
-                    raise ValueError("it ends while it is read")
-                yield block
+            return int(checksums.crc32c(buffer))
+        file = self._local(name)
+        length = os.stat(file).st_size
+        first = start if start >= 0 else length + start
+        if not 0 <= first <= length - len(buffer):
+            raise ValueError(f"{length} bytes are there, {len(buffer)} from {start} on asked for")
+        return _read(file, first, buffer)
 
     def write(self, name: str, *parts: bytes | memoryview) -> None:
         """Create or replace a file; a reader sees the old bytes or the new ones, never a part."""
@@ -200,6 +197,23 @@ class Folder:
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}"
+
+
+def _read(file: str, first: int, buffer: np.ndarray) -> int:
+    """Fill a buffer with bytes of a local file; returns their CRC-32C."""
+    crc = 0
+    with open(file, "rb", buffering=0) as opened:
+        if _ADVISE is not None:  # fetched at once, and nothing that lies behind them
+            for at in range(first, first + len(buffer), _STEP):
+                left = first + len(buffer) - at
+                _ADVISE(opened.fileno(), at, min(_STEP, left), os.POSIX_FADV_WILLNEED)
+        opened.seek(first)
+        for done in range(0, len(buffer), _BLOCK):
+            block = buffer[done : done + _BLOCK]
+            if opened.readinto(block.data) != len(block):
+                raise ValueError("it ends while it is read")
+            crc = checksums.crc32c(block, crc)
+    return crc
 
 
 def _replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:

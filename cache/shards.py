@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import google_crc32c
 import numpy as np
+from awscrt import checksums
 
 from ..errors import StoreError
 from ._files import Folder
@@ -20,6 +20,8 @@ from ._files import Folder
 _ABSENT = 2**64 - 1
 _WORD = np.dtype("<u8")
 _CRC = np.dtype("<u4")
+_RESIDUE = 0x48674BC7
+"""The CRC-32C of any bytes with their own CRC-32C behind them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ class Stored:
 
 def crc32c(values: np.ndarray) -> int:
     """Return the CRC-32C of an array's bytes, which lie in C order."""
-    return int(google_crc32c.value(values.reshape(-1).view(np.uint8)))
+    return int(checksums.crc32c(values.reshape(-1).view(np.uint8)))
 
 
 def encode(rows: Sequence[Stored | None]) -> list[memoryview]:
@@ -91,11 +93,8 @@ def read_row(
 
 
 def _checked(folder: Folder, name: str, start: int, size: int) -> tuple[np.ndarray, int]:
-    """Read bytes, compare them with the checksum behind them, and return both."""
-    raw, done, crc = np.empty(size + _CRC.itemsize, np.uint8), 0, 0
-    for block in folder.read_into(name, start, raw):
-        crc = google_crc32c.extend(crc, block[: max(0, size - done)])
-        done += len(block)
-    if crc != int(raw[size:].view(_CRC)[0]):
+    """Read bytes and the checksum behind them, and return both."""
+    raw = np.empty(size + _CRC.itemsize, np.uint8)
+    if folder.read_into(name, start, raw) != _RESIDUE:
         raise ValueError("its bytes do not match their checksum")
-    return raw[:size], crc
+    return raw[:size], int(raw[size:].view(_CRC)[0])
