@@ -17,7 +17,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest  # models this small are ten times slower on two threads
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile  # models this small: a thread each
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "finevq needs Python 3.11 or newer")'
