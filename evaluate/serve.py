@@ -113,13 +113,14 @@ class _Handler(BaseHTTPRequestHandler):
             if whole:
                 with self.server.busy:  # one model, one video at a time
                     card = self.server.score(path)
+                    page = card_html(card, name) if card.error is None else ""
         # Only now, so that whoever has the answer can be sure that the video is gone.
         if not whole:
             self._say(HTTPStatus.BAD_REQUEST, "the video was cut off on its way")
         elif card.error is not None:
             self._say(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {card.error}")
         else:
-            self._reply(HTTPStatus.OK, card_html(card, name), _POLICY)
+            self._reply(HTTPStatus.OK, page, _POLICY)
 
     def _trusted(self) -> bool:
         """Refuse a page of another site that sends the visitor's browser here."""

@@ -3,10 +3,12 @@
 import base64
 import io
 import shutil
+import threading
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import av
 import numpy as np
@@ -28,6 +30,7 @@ from finevq.evaluate.card import card_html
 from finevq.evaluate.predict import Predictor, predict
 from finevq.evaluate.score import Scorer, score
 from finevq.evaluate.scorecard import ScoreCard
+from finevq.evaluate.serve import Server
 from finevq.evaluate.thumbnails import thumbnails
 from finevq.extract.encoder import Encoder
 from finevq.extract.run import Extractor
@@ -212,6 +215,20 @@ def test_thumbnails_keep_the_shape_of_the_video(folder: Path) -> None:
     image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
     assert image.size == (216, 144)  # of 96 x 64
     assert thumbnails(folder / "broken.mp4", 1) == []
+
+
+def test_served_card_has_pictures_of_the_upload(folder: Path) -> None:
+    with Server(("127.0.0.1", 0), Scorer(folder / "checkpoint").score, limit=10**6) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        body = (folder / "a.mp4").read_bytes()
+        asked = Request(f"{server.url}card", body, {"X-Name": "a.mp4"}, method="PUT")
+        with urlopen(asked) as reply:
+            page = reply.read().decode()
+        server.shutdown()
+        thread.join()
+    assert page.count("data:image/jpeg;base64,") == 5
+    assert page.count('class="gauge"') == 6
 
 
 def test_folder_is_scored_into_a_file_and_only_once(folder: Path, tmp_path: Path, capsys) -> None:
