@@ -81,7 +81,7 @@ def _add_score(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help=".csv or .jsonl; what is in it is not scored again",
+        help=".csv or .jsonl; what has scores in it is not scored again",
     )
     added.add_argument("--html", type=Path, metavar="FILE", help="write a card of one video")
     add_config(added)
@@ -276,21 +276,25 @@ def _score_card(videos: list[str], checkpoint: Path, html: Path) -> int:
 
 
 def _score_into(out: Path, videos: list[str], checkpoint: Path) -> int:
-    from ..evaluate.listing import Results
+    from ..evaluate.results import Results
+    from ..train.checkpoint import digest, read_info
 
-    results = Results(out)
-    left = [video for video in videos if video not in results.videos]
-    before = len(videos) - len(left)
+    read_info(checkpoint)  # says it best where there is no checkpoint
+    results = Results(out, digest(checkpoint), videos)
+    left = results.left
     failed = 0
     if left:
         from ..evaluate.score import score
 
+        cards = score(left, checkpoint)
         with progress("score") as done, results:
-            for number, card in enumerate(score(left, checkpoint), start=1):
+            for number, card in enumerate(cards, start=1):
                 results.add(card)
                 failed += card.error is not None
-                done(number, len(left))
-    print(f"{len(left)} videos scored into {out}; {before} were there before; {failed} failed")
+                done(number, len(left), f"{failed} failed" if failed else "")
+    before = len(videos) - len(left)
+    print(f"{len(left) - failed} videos scored into {out}, {before} were there before", end="")
+    print(f"; {failed} failed, which the same command tries again" if failed else "")
     return 2 if failed else 0
 
 

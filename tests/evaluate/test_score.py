@@ -38,6 +38,7 @@ from finevq.train.base import load_base
 from finevq.train.checkpoint import (
     CheckpointInfo,
     build_model,
+    digest,
     load_checkpoint,
     read_info,
     save_checkpoint,
@@ -231,15 +232,24 @@ def test_served_card_has_pictures_of_the_upload(folder: Path) -> None:
     assert page.count('class="gauge"') == 6
 
 
-def test_folder_is_scored_into_a_file_and_only_once(folder: Path, tmp_path: Path, capsys) -> None:
-    arguments = ["score", str(folder), f"--checkpoint={folder / 'checkpoint'}"]
-    arguments.append(f"--out={tmp_path / 'scores.csv'}")
-    assert cli.main(arguments) == 2  # one is broken
-    assert "4 videos scored" in capsys.readouterr().out
-    before = (tmp_path / "scores.csv").read_bytes()
+def test_folder_is_scored_into_a_file_and_a_second_run_tries_what_failed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    shutil.copy(folder / "a.mp4", clips)
+    (clips / "b.mp4").write_bytes(b"not a video")
+    out = tmp_path / "new" / "scores.csv"
+    arguments = ["score", str(clips), f"--checkpoint={folder / 'checkpoint'}", f"--out={out}"]
+    assert cli.main(arguments) == 2
+    assert f"1 videos scored into {out}, 0 were there before; 1 failed" in capsys.readouterr().out
+    shutil.copy(folder / "b.mp4", clips)
     assert cli.main(arguments) == 0
-    assert "0 videos scored" in capsys.readouterr().out
-    assert (tmp_path / "scores.csv").read_bytes() == before
+    assert f"1 videos scored into {out}, 1 were there before\n" in capsys.readouterr().out
+    table = pd.read_csv(out)
+    assert list(table["video"]) == [str(clips / name) for name in ("a.mp4", "b.mp4")]
+    assert table["error"].isna().all()
+    assert set(table["checkpoint"]) == {digest(folder / "checkpoint")}
 
 
 def test_checkpoint_of_other_backbones_is_refused(
