@@ -1,6 +1,7 @@
 """From the networks' output to the values of a row and back: cast, judged, checksummed."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -59,11 +60,13 @@ def restored(row: StoredRow, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     return spatial, motion
 
 
-def as_read(features: Features, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the spatial and motion features that a store of that dtype would give back."""
-    if dtype == "int8":
-        return dequantise(*quantise(features.spatial)), features.motion.astype(np.float16)
-    return features.spatial.astype(dtype), features.motion.astype(dtype)
+def as_read(features: Features, dtype: str) -> tuple[np.ndarray, np.ndarray] | Failure:
+    """Return what a store of that dtype would give back: spatial, motion, or why it has neither."""
+    cast = _cast(features, np.dtype("float16" if dtype == "int8" else dtype))
+    if isinstance(cast, Failure):
+        return cast
+    spatial, motion = cast
+    return dequantise(*quantise(features.spatial)) if dtype == "int8" else spatial, motion
 
 
 def finite(values: np.ndarray) -> bool:
@@ -80,23 +83,31 @@ def finite(values: np.ndarray) -> bool:
 
 def _stored_row(video: str, features: Features, layout: Layout) -> StoredRow | Failure:
     """Cast one video's features to what is stored, or say why they are not finite in it."""
-    values = []
     for name, array in zip(FEATURES, (features.spatial, features.motion), strict=True):
         if array.shape != layout.shapes[name]:
             raise StoreError(
                 f"{video}: {name} features have shape {array.shape}, the store holds "
                 f"{layout.shapes[name]}; extract with the store's settings"
             )
-        with np.errstate(over="ignore"):  # the overflow is looked for below
-            cast = np.ascontiguousarray(array, layout.float_dtype)
-        if not finite(cast):
-            return Failure(_why_not_finite(name, array, layout.float_dtype.name))
-        values.append(cast)
+    values = _cast(features, layout.float_dtype)
+    if isinstance(values, Failure):
+        return values
     arrays = dict(zip(FEATURES, values, strict=True))
     if layout.dtype == "int8":
         codes, scale = quantise(features.spatial)
         arrays |= {"spatial": codes, "spatial_scale": scale}
     return {name: Stored.of(arrays[name]) for name in layout.arrays}
+
+
+def _cast(features: Features, dtype: np.dtype[Any]) -> list[np.ndarray] | Failure:
+    values = []
+    for name, array in zip(FEATURES, (features.spatial, features.motion), strict=True):
+        with np.errstate(over="ignore"):  # the overflow is looked for below
+            cast = np.ascontiguousarray(array, dtype)
+        if not finite(cast):
+            return Failure(_why_not_finite(name, array, dtype.name))
+        values.append(cast)
+    return values
 
 
 def _why_not_finite(name: str, array: np.ndarray, dtype: str) -> str:

@@ -1,6 +1,7 @@
 """The commands of stage three: evaluate, compare, score, serve."""
 
 import argparse
+import io
 import json
 import sys
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from .options import Commands, add_command, add_config, first_process, load, pro
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..evaluate.score import Scorer
     from ..evaluate.scorecard import ScoreCard
 
 
@@ -76,14 +78,15 @@ def _add_score(commands: "Commands[argparse.ArgumentParser]") -> None:
         "videos", nargs="+", metavar="VIDEO", help="files, folders, or lists of files (.txt)"
     )
     added.add_argument("--checkpoint", type=Path, metavar="DIR", help="(train.out)")
-    added.add_argument("--json", action="store_true", help="print one JSON object a line")
-    added.add_argument(
+    where = added.add_mutually_exclusive_group()
+    where.add_argument("--json", action="store_true", help="print one JSON object a line")
+    where.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
         help=".csv or .jsonl; what has scores in it is not scored again",
     )
-    added.add_argument("--html", type=Path, metavar="FILE", help="write a card of one video")
+    where.add_argument("--html", type=Path, metavar="FILE", help="write a card of one video")
     add_config(added)
 
 
@@ -234,20 +237,27 @@ def _compare(given: argparse.Namespace) -> None:
 def _score(given: argparse.Namespace) -> int:
     from ..evaluate.listing import listed
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a file's name need not be UTF-8
+    config = load(given)
     videos = listed(given.videos)  # its errors come before torch is loaded
-    checkpoint = given.checkpoint or load(given).train.out
+    checkpoint = given.checkpoint or config.train.out
     if given.html:
-        return _score_card(videos, checkpoint, given.html)
+        return _score_card(config, videos, checkpoint, given.html)
     if given.out:
-        return _score_into(given.out, videos, checkpoint)
-    from ..evaluate.score import score
-
+        return _score_into(config, videos, checkpoint, given.out)
     failed = 0
-    for card in score(videos, checkpoint):
+    for card in _scorer(config, checkpoint).score_all(videos):
         failed += card.error is not None
-        print(json.dumps(asdict(card), ensure_ascii=False) if given.json else _card(card))
-        sys.stdout.flush()
+        print(json.dumps(asdict(card)) if given.json else _card(card), flush=True)
     return 2 if failed else 0
+
+
+def _scorer(config: "Config", checkpoint: Path) -> "Scorer":
+    from ..evaluate.score import Scorer
+
+    train = config.train
+    return Scorer(checkpoint, config.extract, device=train.device, max_tokens=train.max_tokens)
 
 
 def _card(card: "ScoreCard") -> str:
@@ -259,15 +269,14 @@ def _card(card: "ScoreCard") -> str:
     return "\n".join(lines)
 
 
-def _score_card(videos: list[str], checkpoint: Path, html: Path) -> int:
+def _score_card(config: "Config", videos: list[str], checkpoint: Path, html: Path) -> int:
     from ..errors import FineVQError
 
     if len(videos) != 1:
         raise FineVQError(f"--html is the card of one video, not of {len(videos)}; name one")
     from ..evaluate.card import write_card
-    from ..evaluate.score import Scorer
 
-    card = Scorer(checkpoint).score(videos[0])
+    card = _scorer(config, checkpoint).score(videos[0])
     if card.error is not None:
         raise FineVQError(f"{card.video}: {card.error}")
     write_card(html, card)
@@ -275,7 +284,7 @@ def _score_card(videos: list[str], checkpoint: Path, html: Path) -> int:
     return 0
 
 
-def _score_into(out: Path, videos: list[str], checkpoint: Path) -> int:
+def _score_into(config: "Config", videos: list[str], checkpoint: Path, out: Path) -> int:
     from ..evaluate.results import Results
     from ..train.checkpoint import digest, read_info
 
@@ -284,9 +293,7 @@ def _score_into(out: Path, videos: list[str], checkpoint: Path) -> int:
     left = results.left
     failed = 0
     if left:
-        from ..evaluate.score import score
-
-        cards = score(left, checkpoint)
+        cards = _scorer(config, checkpoint).score_all(left)
         with progress("score") as done, results:
             for number, card in enumerate(cards, start=1):
                 results.add(card)
@@ -301,16 +308,18 @@ def _score_into(out: Path, videos: list[str], checkpoint: Path) -> int:
 def _serve(given: argparse.Namespace) -> None:
     from ..errors import FineVQError
 
-    checkpoint = given.checkpoint or load(given).train.out
-    from ..evaluate.score import Scorer
+    if given.limit < 1:
+        raise FineVQError(f"--limit {given.limit}: no video is that small; give it in MB")
+    config = load(given)
+    scorer = _scorer(config, given.checkpoint or config.train.out)
     from ..evaluate.serve import Server
 
-    scorer = Scorer(checkpoint)
     try:
         server = Server((given.host, given.port), scorer.score, limit=given.limit * 1_000_000)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise FineVQError(
-            f"cannot listen on {given.host}:{given.port}: {error.strerror}; choose another --port"
+            f"cannot listen on {given.host}:{given.port}: {why}; choose another --port"
         ) from error
     with server:
         print(f"{server.url} (stop it with Ctrl-C)", flush=True)

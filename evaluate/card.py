@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..errors import FineVQError
 from .page import template
 from .scorecard import ScoreCard
 from .thumbnails import thumbnails
@@ -13,10 +14,18 @@ def write_card(path: Path, card: ScoreCard) -> None:
     """Write the card of a video that could be rated.
 
     Args:
-        path: the HTML file to write, in a folder that exists.
+        path: the HTML file to write; its folder is made where it is missing.
         card: without an error; its video is decoded once more for the pictures.
+
+    Raises:
+        FineVQError: the file cannot be written.
     """
-    path.write_text(card_html(card, Path(card.video).name), "utf-8")
+    page = card_html(card, Path(card.video).name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, "utf-8", "replace")  # the video's name need not be UTF-8
+    except OSError as error:
+        raise FineVQError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def card_html(card: ScoreCard, title: str) -> str:

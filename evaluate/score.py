@@ -4,14 +4,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from ..cache.records import Failure
 from ..cache.values import as_read
 from ..dataset.questions import classify
 from ..dataset.videos import DIMENSIONS
 from ..errors import CheckpointError, VideoError
 from ..extract.decode import DecodedVideo
 from ..extract.decode_pool import DecodePool
-from ..extract.encoder import Encoder
+from ..extract.encoder import Encoder, pick_device
 from ..extract.settings import ExtractSettings
 from ..train.checkpoint import load_checkpoint
 from ..train.prompts import PROFILES, ProfileName, Prompt, rating
@@ -27,16 +29,33 @@ class Scorer:
     scores are those that `finevq evaluate` finds through the store.
     """
 
-    def __init__(self, checkpoint: str | Path) -> None:
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        settings: ExtractSettings | None = None,
+        *,
+        device: str = "auto",
+        max_tokens: int | None = None,
+    ) -> None:
         """Load everything.
+
+        Args:
+            checkpoint: its folder.
+            settings: of these count the device, the attention and how files are decoded; what
+                decides the features comes from the checkpoint. Without them a GPU is taken where
+                there is one, and files are decoded as for the checkpoint.
+            device: of the language model: "auto", "cpu" or "cuda".
+            max_tokens: of a sequence, see `Predictor`.
 
         Raises:
             CheckpointError: the checkpoint is missing or damaged, or this installation no longer
                 makes the features that it was trained on.
+            ConfigError: a device that is not there.
         """
         folder = Path(checkpoint)
+        there = pick_device(device, "train.device")
         model, packer, self.info = load_checkpoint(folder)
-        self.settings = ExtractSettings.model_validate(self.info.extract)
+        self.settings = _merged(ExtractSettings.model_validate(self.info.extract), settings)
         self.encoder = Encoder(self.settings)
         lines = self.info.identity.difference(self.encoder.identity)
         if lines:
@@ -44,16 +63,16 @@ class Scorer:
                 f"{folder}: was trained on features that this installation does not make: "
                 f"{'; '.join(lines[:3])}"
             )
-        self.predictor = Predictor(model, packer, self.encoder.device)
+        self.predictor = Predictor(model, packer, there, max_tokens=max_tokens)
         self.prompts = prompts(self.info.profile)
         self.trained = _training_labels(folder)
 
     def score(self, path: str | Path) -> ScoreCard:
-        """Rate one file; a card with an error if it cannot be decoded."""
+        """Rate one file; a card with an error if it cannot be rated."""
         return next(self.score_all([path]))
 
     def score_all(self, paths: Iterable[str | Path]) -> Iterator[ScoreCard]:
-        """Rate files in the order given; one that cannot be decoded does not stop the others.
+        """Rate files in the order given; one that cannot be rated does not stop the others.
 
         Files are decoded in child processes while others are rated: in a script of your own, call
         this below `if __name__ == "__main__":`.
@@ -67,8 +86,9 @@ class Scorer:
         scale = self.info.mos_range
         if isinstance(outcome, VideoError):
             return ScoreCard(name, scale, {}, str(outcome))
-        spatial, motion = as_read(self.encoder.encode(outcome), self.info.dtype)
-        answers = self.predictor.answer(spatial, motion, self.prompts)
+        answers = self._answers(outcome)
+        if isinstance(answers, Failure):
+            return ScoreCard(name, scale, {}, answers.reason)
         rated = [answer for answer in answers if answer.prompt.task == "score"]
         asked = [answer for answer in answers if answer.prompt.task == "question"]
         return ScoreCard(
@@ -78,6 +98,25 @@ class Scorer:
             replies=[Reply(a.prompt.item, a.choice, _by_option(a)) for a in asked],
             seconds=outcome.seconds,
         )
+
+    def _answers(self, video: DecodedVideo) -> list[Answer] | Failure:
+        (features,) = self.encoder.encode_all([video])
+        if isinstance(features, Failure):
+            return features
+        read = as_read(features, self.info.dtype)
+        if isinstance(read, Failure):
+            return read
+        answers: list[Answer] | None
+        try:
+            answers = self.predictor.answer(*read, self.prompts)
+        except torch.cuda.OutOfMemoryError:
+            answers = None  # what the error refers to must be gone before memory is given back
+        if answers is None:
+            torch.cuda.empty_cache()
+            return Failure("needs more GPU memory than there is")
+        if not all(np.isfinite([a.score, *a.probabilities]).all() for a in answers):
+            return Failure("the model's answers are not finite numbers")
+        return answers
 
     def _rating(self, answer: Answer) -> Rating:
         low, high = self.info.mos_range
@@ -89,11 +128,6 @@ class Scorer:
             percentile = 50 * float(np.mean(labels < score) + np.mean(labels <= score))
         weighted = low + answer.weighted * (high - low)
         return Rating(score, answer.choice, _by_option(answer), weighted, percentile)
-
-
-def score(videos: Iterable[str | Path], checkpoint: str | Path) -> Iterator[ScoreCard]:
-    """Rate video files with a checkpoint; see `Scorer`."""
-    return Scorer(checkpoint).score_all(videos)
 
 
 def prompts(profile: ProfileName) -> list[Prompt]:
@@ -108,6 +142,18 @@ def prompts(profile: ProfileName) -> list[Prompt]:
         kind, options = classify(text)
         asked.append(Prompt("question", kind, PROFILES[profile].tag + text, "", options))
     return [rating(dimension, profile=profile) for dimension in DIMENSIONS] + asked
+
+
+def _merged(features: ExtractSettings, run: ExtractSettings | None) -> ExtractSettings:
+    """The settings of a checkpoint's features, to be made as another configuration runs them."""
+    attention = "sdpa" if run is None else run.spatial.attention
+    return features.model_copy(
+        update={
+            "device": "auto" if run is None else run.device,
+            "decode": features.decode if run is None else run.decode,
+            "spatial": features.spatial.model_copy(update={"attention": attention}),
+        }
+    )
 
 
 def _by_option(answer: Answer) -> dict[str, float]:

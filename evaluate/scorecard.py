@@ -45,7 +45,7 @@ class ScoreCard:
     Attributes:
         video: the path as it was given.
         scale: lowest and highest score.
-        ratings: by dimension, all six; empty if the file could not be decoded.
+        ratings: by dimension, all six; empty if the file could not be rated.
         error: why not, else None.
         replies: to the yes-or-no question of each of the five distortions.
         seconds: of the video, None where its file does not say.

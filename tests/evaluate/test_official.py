@@ -14,7 +14,7 @@ from finevq.config import load_config
 from finevq.dataset.videos import DIMENSIONS
 from finevq.errors import CheckpointError, IdentityMismatch
 from finevq.evaluate.official import import_checkpoint
-from finevq.evaluate.score import score
+from finevq.evaluate.score import Scorer
 from finevq.extract.embedded import embedded_slowfast
 from finevq.extract.encoder import Encoder
 from finevq.extract.settings import ExtractSettings
@@ -75,7 +75,7 @@ def ours(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_scores_a_video_in_six_dimensions(ours: Path, tmp_path: Path) -> None:
-    (card,) = score([str(write_noise(tmp_path / "a.mp4", 1))], ours)
+    card = Scorer(ours).score(write_noise(tmp_path / "a.mp4", 1))
     assert card.error is None
     assert list(card.ratings) == list(DIMENSIONS)
 
@@ -146,7 +146,7 @@ def test_a_plain_base_model_is_named_as_such(published: Path, tmp_path: Path) ->
 
 def test_the_scores_follow_the_vision_adapter(ours: Path, tmp_path: Path) -> None:
     video = str(write_noise(tmp_path / "a.mp4", 1))
-    (before,) = score([video], ours)
+    before = Scorer(ours).score(video)
     info = read_info(ours)
     file = Path(info.extract["spatial"]["adapter"]) / "adapter_model.safetensors"
     kept = file.read_bytes()
@@ -154,7 +154,7 @@ def test_the_scores_follow_the_vision_adapter(ours: Path, tmp_path: Path) -> Non
         tensors = {n: torch.zeros_like(t) for n, t in load_file(file).items()}
         save_file(tensors, file)
         with pytest.raises(CheckpointError, match=r"spatial\.adapter"):
-            list(score([video], ours))
+            Scorer(ours)
     finally:
         file.write_bytes(kept)
-    assert list(score([video], ours)) == [before]
+    assert Scorer(ours).score(video) == before
