@@ -7,6 +7,7 @@ path, name or address that a visitor sends is ever opened.
 import html
 import logging
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import unquote
 
 from .card import card_html
@@ -28,6 +29,7 @@ LOCAL = ("127.0.0.1", "localhost")
 _PAGE = Path(__file__).with_name("serve.html")
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60  # that a connection may stay silent
+_DIGITS = 18  # of a length; more are too many bytes for any disk, and in the end for int()
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 
 
@@ -67,6 +69,13 @@ class Server(ThreadingHTTPServer):
             return True  # its names are known to whoever opened it to others
         return host in {f"{name}:{self.server_port}" for name in LOCAL}
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A visitor who hangs up is no error of ours; anything else keeps its traceback."""
+        if isinstance(sys.exception(), TimeoutError | ConnectionError):
+            LOG.debug("%s hung up", client_address)
+        else:
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: Server
@@ -83,7 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         page = _PAGE.read_text("utf-8").replace("{{limit}}", str(self.server.limit))
         policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-        policy += "connect-src 'self'; frame-src blob:; frame-ancestors 'none'"
+        # The card in its frame is bound by this too: it has pictures.
+        policy += "connect-src 'self'; img-src data:; frame-ancestors 'none'"
         self._reply(HTTPStatus.OK, page, policy)
 
     def do_PUT(self) -> None:
@@ -95,16 +105,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(HTTPStatus.NOT_FOUND, "videos are put to /card")
             return
         length = self.headers.get("Content-Length", "")
-        if not length.isascii() or not length.isdigit() or int(length) == 0:
+        if not length.isascii() or not length.isdigit():
             self._say(HTTPStatus.LENGTH_REQUIRED, "send a video, with its Content-Length")
-        elif int(length) > self.server.limit:
-            text = f"the video has {int(length)} bytes, the limit is {self.server.limit}"
+        elif len(length) > _DIGITS or int(length) > self.server.limit:
+            text = f"the video is too large, the limit is {self.server.limit} bytes"
             self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
+        elif int(length) == 0:
+            self._say(HTTPStatus.BAD_REQUEST, f"{self._name()}: is empty (0 bytes)")
         else:
             self._rate(int(length))
 
+    def _name(self) -> str:
+        return Path(unquote(self.headers.get("X-Name", ""))).name[:200] or "video"
+
     def _rate(self, length: int) -> None:
-        name = Path(unquote(self.headers.get("X-Name", ""))).name[:200] or "video"
+        name = self._name()
         with tempfile.TemporaryDirectory(prefix="finevq-") as folder:
             # A name of our own: the visitor's never becomes a path.
             path = os.path.join(folder, "video")
@@ -157,7 +172,7 @@ def _copy(source: IO[bytes] | BufferedIOBase, target: IO[bytes], length: int) ->
     while left:
         try:
             data = source.read(min(left, _CHUNK))
-        except TimeoutError:
+        except (TimeoutError, ConnectionError):
             return False
         if not data:
             return False

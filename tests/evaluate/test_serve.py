@@ -1,6 +1,8 @@
 """The local page over HTTP: what it takes, what it refuses, and that no path is ever opened."""
 
 import http.client
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,7 +108,43 @@ def test_a_video_beyond_the_limit_is_refused_unread(server: Server, fake: Fake) 
     assert fake.paths == []
 
 
-@pytest.mark.parametrize("length", ["0", "-5", "x"])
+@pytest.mark.parametrize("digits", [18, 19, 5000])
+def test_a_length_of_any_number_of_digits_is_answered(server: Server, digits: int) -> None:
+    assert ask(server, "PUT", "/card", b"", Content_Length="9" * digits)[0] == 413
+
+
+def test_an_empty_file_is_called_so(server: Server, fake: Fake) -> None:
+    status, text, _ = ask(server, "PUT", "/card", b"", X_Name="a.mp4")
+    assert status == 400
+    assert "a.mp4: is empty (0 bytes)" in text
+    assert fake.paths == []
+
+
+@pytest.mark.parametrize("at", ["its upload", "its card"])
+def test_a_visitor_who_hangs_up_is_no_error(
+    server: Server, capfd: pytest.CaptureFixture[str], at: str
+) -> None:
+    head = (
+        f"PUT /card HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\nContent-Length: 5\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.server_port)) as visitor:
+        visitor.sendall(head.encode() + (b"vi" if at == "its upload" else b"video"))
+        # Closed at once and with a reset, as by a browser that is closed.
+        visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert ask(server, "PUT", "/card", b"video")[0] == 200
+    server.shutdown()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    server.score = None  # type: ignore[assignment]
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+        ask(server, "PUT", "/card", b"video")
+    server.shutdown()
+    assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("length", ["", "-5", "x"])
 def test_a_length_that_says_nothing_is_refused(server: Server, length: str) -> None:
     assert ask(server, "PUT", "/card", b"", Content_Length=length)[0] == 411
 
