@@ -128,8 +128,8 @@ def answer(
         at = int(packed.decisions[number - 1])
         places = (packed.segments == number).nonzero().squeeze(-1)
         length = len(packer.encode(prompt.reply(prompt.options[0]) + TURN_END))
-        # The official code reads what follows the answer's tokens, from the first to the last.
-        led = output.decisions[0, places[-length:-1]]
+        # Each predicts the next token of the answer; its end is left out, as in the reference.
+        led = output.decisions[0, places[-length - 1 : -2]]
         words = model.vocabulary(led).argmax(-1).tolist()
         answers.append((output.decisions[0, at].numpy(), float(output.scores[0, at]), words))
     return answers
