@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 from .options import Commands, add_command, add_config, first_process, load, progress
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..config import Config
     from ..evaluate.score import Scorer
+    from ..evaluate.score_files import Scores
     from ..evaluate.scorecard import ScoreCard
+    from ..evaluate.tables import Comparison
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -56,14 +61,24 @@ def _add_compare(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     added.usage = "%(prog)s [options] MODEL [MODEL ...]"  # all of them would fill four lines
     added.add_argument("models", nargs="+", metavar="MODEL", help="DIR, or NAME=FILE.csv[:COLUMN]")
-    added.add_argument("--labels", metavar="CSV", help="FILE.csv[:COLUMN] (the dataset's)")
-    added.add_argument("--split", metavar="NAME", help="only its part evaluate.part")
-    added.add_argument("--published", metavar="DATASET", help="add the published rows on it")
+    added.add_argument(
+        "--labels",
+        action="append",
+        metavar="CSV",
+        help="[NAME=]FILE.csv[:COLUMN], one a dataset (the -c's)",
+    )
+    added.add_argument("--split", metavar="NAME", help="splits/NAME.csv (dataset.split)")
+    added.add_argument(
+        "--allow-leakage", action="store_true", help="measure videos seen in training too"
+    )
+    added.add_argument(
+        "--published", action="append", metavar="DATASET", help="add the published rows on it"
+    )
     added.add_argument("--json", action="store_true", help="print JSON")
     added.add_argument("--csv", type=Path, metavar="FILE", help="write the figures here too")
     added.add_argument("--latex", type=Path, metavar="FILE", help="write LaTeX tables here too")
     added.add_argument("--html", type=Path, metavar="FILE", help="write a page here too")
-    add_config(added)
+    add_config(added, several=True)
 
 
 def _add_score(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -109,7 +124,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     splits: list[str] = given.split or []
     chosen = []
     if len(splits) == 1:
-        chosen.append(f"dataset.split={json.dumps(splits[0], ensure_ascii=False)}")
+        chosen += _split(splits[0])
     if given.part:
         chosen.append(f"evaluate.part={json.dumps(given.part)}")
     config = load(given, chosen)
@@ -203,35 +218,77 @@ def _spread(found: dict[str, Any]) -> str:
     return f"{_number(found['median'])}, {_number(found['mean'])} ± {deviation}"
 
 
-def _compare(given: argparse.Namespace) -> None:
-    from ..evaluate.compare import compare, dataset_labels, read_model, read_scores
-    from ..evaluate.tables import as_latex, as_text, published, tidy
+def _split(name: str) -> list[str]:
+    """The override that chooses a split."""
+    return [f"dataset.split={json.dumps(name, ensure_ascii=False)}"]
 
-    others = published(given.published) if given.published else None
+
+def _compare(given: argparse.Namespace) -> None:
+    from ..errors import FineVQError
+    from ..evaluate.compare import compare_datasets
+    from ..evaluate.leakage import content_hashes
+    from ..evaluate.score_files import dataset_labels, read_labels, read_model
+    from ..evaluate.tables import published_beside
+
+    if given.labels and given.split:
+        raise FineVQError("--split is one of the dataset's, not of --labels; leave one of them out")
+    first = _split(given.split) if given.split else []
+    configs = [
+        load(argparse.Namespace(config=file, overrides=given.overrides), first)
+        for file in given.config or [None]
+    ]
+    datasets = []
     if given.labels:
-        labels, source = read_scores(given.labels), given.labels
+        labels, sources = [read_labels(text) for text in given.labels], given.labels
     else:
         from ..dataset.videos import load_dataset
 
-        config = load(given)
-        part = config.evaluate.part
-        labels = dataset_labels(load_dataset(config.dataset), given.split, part)
-        videos = f"split {given.split}, part {part}" if given.split else "all videos"
-        source = f"{config.dataset.folder}, {videos}"
-    results = compare([read_model(text) for text in given.models], labels)
-    if given.html:
-        from ..evaluate.comparison import write_comparison
+        datasets = [load_dataset(config.dataset) for config in configs]
+        parts = [config.evaluate.part for config in configs]
+        labels = [dataset_labels(*one) for one in zip(datasets, parts, strict=True)]
+        sources = [
+            f"{one.dataset.folder}, split {one.dataset.split}, part {one.evaluate.part}"
+            for one in configs
+        ]
+    others = published_beside(given.published or [], [one.name for one in labels])
+    models = [read_model(text, [one.train.out for one in configs]) for text in given.models]
+    hashes = {}
+    if any(model.stored for model in models):
+        hashes = content_hashes([one.cache.path for one in configs], datasets)
+    comparison = compare_datasets(models, labels, hashes, allow_leakage=given.allow_leakage)
+    facts = {"Models": ", ".join(given.models), "Labels": "; ".join(sources)}
+    try:
+        _write_comparison(given, comparison, labels, others, facts)
+    except OSError as error:
+        raise FineVQError(f"{error.filename}: cannot be written: {error.strerror}") from error
 
-        facts = {"Models": ", ".join(given.models), "Labels": source}
-        write_comparison(given.html, results, labels, others, facts=facts)
+
+def _write_comparison(
+    given: argparse.Namespace,
+    comparison: "Comparison",
+    labels: "list[Scores]",
+    others: "pd.DataFrame | None",
+    facts: dict[str, str],
+) -> None:
+    from ..evaluate.comparison import write_comparison
+    from ..evaluate.latex import as_latex
+    from ..evaluate.printed import as_text
+    from ..evaluate.tables import tidy
+
+    for file in filter(None, (given.html, given.csv, given.latex)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    if given.html:
+        write_comparison(given.html, comparison, labels, others, facts=facts)
     if given.csv:
-        tidy(results, others).to_csv(given.csv, index=False)
+        tidy(comparison, others).to_csv(given.csv, index=False)
     if given.latex:
-        given.latex.write_text(as_latex(results, others) + "\n", "utf-8")
+        given.latex.write_text(as_latex(comparison, others) + "\n", "utf-8")
     if given.json:
+        results = comparison if len(labels) > 1 else comparison[labels[0].name]
         print(json.dumps(results, indent=2, ensure_ascii=False))
     else:
-        print(as_text(results, others))
+        width = shutil.get_terminal_size((200, 24)).columns
+        print(as_text(comparison, others, width=width))
 
 
 def _score(given: argparse.Namespace) -> int:

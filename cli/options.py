@@ -50,11 +50,12 @@ def add_command(
     return added
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """Give a command `-c FILE` and `--set KEY=VALUE`."""
+def add_config(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Give a command `-c FILE`, which `several` can be given, and `--set KEY=VALUE`."""
     parser.add_argument(
         "-c",
         dest="config",
+        action="append" if several else "store",
         type=Path,
         metavar="FILE",
         help="configuration; default pipeline.toml here, else the built-in one",

@@ -1,6 +1,6 @@
 """The comparison as one HTML file that needs nothing beside itself, in the style of the report."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,17 @@ from markupsafe import Markup
 
 from ..dataset.videos import DIMENSIONS
 from . import figures
-from .compare import Scores
 from .page import template
-from .tables import Results, by_item
+from .score_files import Scores
+from .tables import (
+    Comparison,
+    answers_table,
+    by_item,
+    datasets_table,
+    leakage_notes,
+    missing_notes,
+    scores_table,
+)
 
 Rows = dict[str, dict[str, Any]]
 """What is measured in one item, by model, intervals beside the values as NAME_ci."""
@@ -21,8 +29,8 @@ Rows = dict[str, dict[str, Any]]
 
 def write_comparison(
     path: Path,
-    results: Results,
-    labels: Scores,
+    comparison: Comparison,
+    labels: Sequence[Scores],
     others: pd.DataFrame | None = None,
     *,
     facts: Mapping[str, str],
@@ -31,34 +39,64 @@ def write_comparison(
 
     Args:
         path: the HTML file to write, in a folder that exists.
-        results: what is measured.
-        labels: what it is measured against.
-        others: published figures, which stand below, marked.
+        comparison: what is measured.
+        labels: what it is measured against, in the order of the comparison.
+        others: published figures, which stand apart, marked.
         facts: what was measured, by name.
     """
-    items = {
-        item: {model: _row(found) for model, found in having.items()}
-        for item, having in by_item(results).items()
-    }
-    scores = {item: rows for item, rows in items.items() if item in DIMENSIONS}
-    questions = {item: rows for item, rows in items.items() if item not in DIMENSIONS}
-    label = labels.table[list(scores)].to_numpy()
-    html = template("comparison.html", (np.nanmin(label), np.nanmax(label))).render(
-        title=f"Models side by side on {labels.name}",
+    datasets = [
+        _dataset(comparison, one, others, f"-{number}" if len(labels) > 1 else "")
+        for number, one in enumerate(labels, start=1)
+    ]
+    if notes := leakage_notes(comparison):
+        facts = {**facts, "Leakage": "; ".join(notes)}
+    spans = [
+        _span(one.table[list(there["scores"])]) for one, there in zip(labels, datasets, strict=True)
+    ]
+    narrowest = min(spans, key=lambda span: span[1] - span[0])
+    html = template("comparison.html", narrowest).render(
+        title=f"Models side by side on {', '.join(comparison)}",
         facts=facts,
-        panels=_panels(scores),
-        scores=scores,
-        score_pairs=_pairs(scores, "srcc"),
-        questions=questions,
-        question_pairs=_pairs(questions, "accuracy"),
-        answering=_models(questions),
-        published=_published(others, items),
+        datasets=datasets,
+        over=datasets_table(comparison, others),
+        published=others is not None,
     )
     path.write_text(html + "\n", "utf-8", newline="\n")
 
 
+def _dataset(
+    comparison: Comparison, labels: Scores, others: pd.DataFrame | None, end: str
+) -> dict[str, Any]:
+    """What the page says of one dataset; `end` tells its sections from those of the others."""
+    items = {
+        item: {model: _row(found) for model, found in having.items()}
+        for item, having in by_item(comparison[labels.name]).items()
+    }
+    scores = {item: rows for item, rows in items.items() if item in DIMENSIONS}
+    questions = {item: rows for item, rows in items.items() if item not in DIMENSIONS}
+    return {
+        "name": labels.name,
+        "end": end,
+        "scores_table": scores_table(comparison, labels.name, others),
+        "answers_table": answers_table(comparison, labels.name, others),
+        "panels": _panels(scores, end),
+        "scores": scores,
+        "score_pairs": _pairs(scores, "srcc"),
+        "questions": questions,
+        "question_pairs": _pairs(questions, "accuracy"),
+        "answering": _models(questions),
+        "missing": missing_notes(comparison[labels.name]),
+    }
+
+
+def _span(labels: pd.DataFrame) -> tuple[float, float]:
+    values = labels.to_numpy()
+    return float(np.nanmin(values)), float(np.nanmax(values))
+
+
 def _row(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {**found} | {f"{metric}_ci": ci for metric, ci in found["ci"].items()}
+    cis = {f"{metric}_ci": ci for metric, ci in found["ci"].items()}
+    return {**found} | cis
 
 
 def _models(items: Mapping[str, Rows]) -> list[str]:
@@ -81,7 +119,7 @@ def _pairs(items: Mapping[str, Rows], metric: str) -> list[dict[str, Any]]:
     ]
 
 
-def _panels(scores: Mapping[str, Rows]) -> dict[str, Markup]:
+def _panels(scores: Mapping[str, Rows], end: str) -> dict[str, Markup]:
     """A figure of each dimension, all on the same axis: SRCC and its interval by model."""
     found = {
         item: {
@@ -101,28 +139,10 @@ def _panels(scores: Mapping[str, Rows]) -> dict[str, Markup]:
         item: Markup(
             figures.element(
                 figures.intervals(rows, span),
-                f"srcc-{item}",
+                f"srcc-{item}{end}",
                 f"{item}: SRCC of {len(rows)} models with 95 % intervals",
             )
         )
         for item, rows in found.items()
         if rows
     }
-
-
-def _published(others: pd.DataFrame | None, items: Iterable[str]) -> list[dict[str, Any]]:
-    """Each method of each source, with its figures of the items by item and metric."""
-    if others is None:
-        return []
-    here = others[others["item"].isin(list(items))]
-    return [
-        {
-            "source": source,
-            "method": method,
-            "figures": {
-                item: dict(zip(rows["metric"], rows["value"], strict=True))
-                for item, rows in found.groupby("item")
-            },
-        }
-        for (source, method), found in here.groupby(["source", "method"], sort=False)
-    ]

@@ -1,21 +1,21 @@
-"""Tables of a comparison, printed, as CSV and as LaTeX, in the shape of the paper's Tables 1 to 3.
+"""The figures of a comparison as tables, in the shape of the paper's Tables 1 to 3.
 
 Published figures ship in published.csv, each with its source. They are never mixed with measured
 ones: other videos and other code made them, so they stand apart, marked, without intervals.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..dataset.videos import DIMENSIONS
 from ..errors import FineVQError
 from .answers import ALL
-from .compare import QUESTIONS
+from .compare import LEAKAGE, QUESTIONS
 from .metrics import kind_order
 
 PUBLISHED = Path(__file__).with_name("published.csv")
@@ -34,13 +34,23 @@ TITLES = {
     "rmse": "RMSE",
     "rmse_fitted": "RMSE fitted",
     "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced",
 }
 
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """What `finevq.evaluate.compare.compare` returns."""
 
-_LATEX_METRICS = ("srcc", "krcc", "plcc")
-_ESCAPES = str.maketrans({c: rf"\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}"})
+Comparison = Mapping[str, Results]
+"""The results on each dataset, by its name."""
+
+Column = tuple[str, str, str]
+"""The dataset, item and metric of a figure; an item is a dimension or a kind of question."""
+
+_OF_SCORES = ("srcc", "krcc", "plcc")
+_OF_DATASETS = ("srcc", "plcc")
+_FEW = 5
+_KEY = ["dataset", "item", "metric"]
+_COUNTS = ("n", "predicted", "labelled")
 
 
 def published(dataset: str) -> pd.DataFrame:
@@ -60,183 +70,212 @@ def published(dataset: str) -> pd.DataFrame:
     return found
 
 
+def published_beside(wanted: Sequence[str], compared: Sequence[str]) -> pd.DataFrame | None:
+    """The published figures to stand beside a comparison.
+
+    Args:
+        wanted: the datasets that they were measured on.
+        compared: the datasets of the comparison; one may have any name, several must have those
+            that they are published under.
+
+    Raises:
+        FineVQError: there are none, or it is not known beside which dataset they belong.
+    """
+    tables = [published(dataset) for dataset in wanted]
+    if len(compared) == 1:
+        if len(tables) > 1:
+            raise FineVQError("--published is given twice for one dataset; choose one of them")
+        return tables[0] if tables else None
+    names = {name.lower(): name for name in compared}
+    for dataset in wanted:
+        if dataset.lower() not in names:
+            raise FineVQError(
+                f"--published {dataset}: none of the datasets {', '.join(compared)} is called so; "
+                f"name one, as in --labels {dataset}=FILE.csv"
+            )
+    placed = [
+        table.assign(dataset=names[dataset.lower()])
+        for dataset, table in zip(wanted, tables, strict=True)
+    ]
+    return pd.concat(placed) if placed else None
+
+
 def by_item(results: Results) -> dict[str, dict[str, Mapping[str, Any]]]:
     """What is measured, {item: {model: {...}}}: the dimensions, then the kinds of question."""
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for model, measured in results.items():
         for item, figures in ({**measured} | {**measured.get(QUESTIONS, {})}).items():
             found.setdefault(item, {})[model] = figures
-    found.pop(QUESTIONS, None)
+    for beside in (QUESTIONS, LEAKAGE):
+        found.pop(beside, None)
     kinds = sorted(found.keys() - set(DIMENSIONS), key=lambda kind: (kind == ALL, kind_order(kind)))
     return {item: found[item] for item in (*DIMENSIONS, *kinds) if item in found}
 
 
-def tidy(results: Results, others: pd.DataFrame | None = None) -> pd.DataFrame:
+def tidy(comparison: Comparison, others: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row a figure.
 
     Args:
-        results: what is measured.
+        comparison: what is measured.
         others: published figures to put below it.
 
     Returns:
-        Columns source, model, item, metric, value, low, high, n; low to high is the interval.
-        Below the measured figures are the baselines of the questions, then the published ones.
+        Columns source, dataset, model, item, metric, value, low, high, n, predicted, labelled; low
+        to high is the interval, n the number of videos or questions measured. Below the measured
+        figures are the baselines of the questions, then the published ones.
     """
     measured, baselines = [], []
-    for item, having in by_item(results).items():
-        for model, found in having.items():
-            for metric, ci in found["ci"].items():
-                low, high = ci or (None, None)
-                row = (MEASURED, model, item, metric, found[metric], low, high, found["n"])
-                measured.append(row)
-        if "majority_baseline" in found:  # the same for all of them
-            value = found["majority_baseline"]
-            row = (BASELINE, "majority", item, "accuracy", value, None, None, found["n"])
-            baselines.append(row)
-    columns = ["source", "model", "item", "metric", "value", "low", "high", "n"]
+    for dataset, results in comparison.items():
+        for item, having in by_item(results).items():
+            for model, found in having.items():
+                covered = found["answered" if "answered" in found else "predicted"]
+                counts = (found["n"], covered, found["labelled"])
+                for metric, ci in found["ci"].items():
+                    figures = (found[metric], *(ci or (None, None)))
+                    measured.append((MEASURED, dataset, model, item, metric, *figures, *counts))
+            if "majority_baseline" in found:  # the same for all of them
+                figures = (found["majority_baseline"], None, None)
+                counts = (found["n"], None, found["labelled"])
+                row = (BASELINE, dataset, "majority", item, "accuracy", *figures, *counts)
+                baselines.append(row)
+    columns = ["source", "dataset", "model", "item", "metric", "value", "low", "high", *_COUNTS]
     table = pd.DataFrame(measured + baselines, columns=columns)
     if others is not None:
         renamed = others.rename(columns={"method": "model"})
-        table = pd.concat([table, renamed[["source", "model", "item", "metric", "value"]]])
-    types = {"value": "float64", "low": "float64", "high": "float64", "n": "Int64"}
+        table = pd.concat([table, renamed[[*columns[:6]]]])
+    types = dict.fromkeys(("value", "low", "high"), "float64") | dict.fromkeys(_COUNTS, "Int64")
     return table.astype(types).reset_index(drop=True)
 
 
-def as_text(results: Results, others: pd.DataFrame | None = None) -> str:
-    """A block for each dimension: measured models with intervals, then published ones, marked.
+@dataclass(frozen=True)
+class Section:
+    """Rows of a table that have one source.
 
-    Below them is such a block for each kind of question, with the majority baseline.
+    Attributes:
+        heading: what sets them apart from measured figures; empty for measured ones.
+        rows: a row a model, a column each of the table's, NaN where there is no figure.
+        best: of the same shape: the best of several measured figures of a column.
     """
-    return "\n\n".join(_block(*item, others) for item in by_item(results).items())
+
+    heading: str
+    rows: pd.DataFrame
+    best: pd.DataFrame
 
 
-def _block(item: str, having: Mapping[str, Mapping[str, Any]], others: pd.DataFrame | None) -> str:
-    first, found = next(iter(having.items()))
-    asked = "majority_baseline" in found
-    metrics = list(found["ci"])
-    title = TITLES[metrics[0]]
-    counted = "questions with a right answer" if asked else "labelled videos"
-    head = f"{item}: {found['n']} of {found['labelled']} {counted}"
-    if len(having) > 1:
-        head += f", those that all {'answer' if asked else 'predict'}; p: {title} against {first}"
-    rows = [
-        ["", *(TITLES[m] for m in metrics), f"{title} 95 %", *(["p"] if len(having) > 1 else [])]
-    ]
-    rows += [_text_row(model, one, first) for model, one in having.items()]
-    if asked:
-        rows.append(["majority", _figure(found["majority_baseline"])])
-    rows += _published_rows(others, item, metrics, len(rows[0]))
-    reasons = {f"  {m}: {one['reason']}" for m, one in having.items() if "reason" in one}
-    return "\n".join([head, *_aligned(rows, len(metrics)), *sorted(reasons)])
+@dataclass(frozen=True)
+class Table:
+    """A table with a row a model, as the paper's.
 
-
-def _text_row(model: str, found: Mapping[str, Any], first: str) -> list[str]:
-    metric, ci = next(iter(found["ci"].items()))
-    cells = [model, *(_figure(found[metric]) for metric in found["ci"])]
-    cells.append(f"{ci[0]:.3f} to {ci[1]:.3f}" if ci else "-")
-    if first in found["against"]:
-        p = found["against"][first].get(metric, {}).get("p")
-        cells.append("-" if p is None else f"{p:.3f}")
-    return cells
-
-
-def _published_rows(
-    others: pd.DataFrame | None, item: str, metrics: Sequence[str], columns: int
-) -> list[list[str]]:
-    if others is None:
-        return []
-    rows = []
-    here = others[others["item"] == item]
-    for (source, method), found in here.groupby(["source", "method"], sort=False):
-        values = dict(zip(found["metric"], found["value"], strict=True))
-        cells = [_figure(values.get(metric)) for metric in metrics]
-        empty = [""] * (columns - len(cells) - 1)
-        rows.append([str(method), *cells, *empty, f"published: {source}"])
-    return rows
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _aligned(rows: list[list[str]], figures: int) -> list[str]:
-    """Lines of cells in columns; the figures, which follow the name, to the right."""
-    most = max(map(len, rows))
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(most)]
-    return [
-        "  "
-        + "  ".join(
-            cell.rjust(width) if 0 < i <= figures else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=False))
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def as_latex(results: Results, others: pd.DataFrame | None = None) -> str:
-    """Booktabs tables as the paper has them, a row a model.
-
-    One has SRCC, KRCC and PLCC of each dimension; where questions are measured, a second one has
-    the accuracy on each kind. The best measured figure of a column is bold. Published rows follow
-    under a line of their own.
-    """
-    items, figures = by_item(results), tidy(results, others)
-    scores = [(item, metric) for item in items if item in DIMENSIONS for metric in _LATEX_METRICS]
-    answers = [(item, "accuracy") for item in items if item not in DIMENSIONS]
-    tables = []
-    if scores:
-        heads = [(dimension.title(), TITLES[metric]) for dimension, metric in scores]
-        tables.append(_latex_table(figures, scores, "Dimension", heads))
-    if answers:
-        heads = [
-            (kind.split()[0].capitalize(), kind.split()[-1].capitalize()) for kind, _ in answers
-        ]
-        tables.append(_latex_table(figures, answers, "Question", heads))
-    return "\n\n".join(tables)
-
-
-def _latex_table(
-    figures: pd.DataFrame,
-    columns: Sequence[tuple[str, str]],
-    corner: str,
-    heads: Sequence[tuple[str, str]],
-) -> str:
-    """One table.
-
-    Args:
-        figures: of `tidy`.
-        columns: the item and metric of each.
+    Attributes:
         corner: what the groups of columns are.
-        heads: the group and title of each column.
+        columns: where the figure of each comes from.
+        heads: the group and the title of each.
+        sections: measured rows, a baseline, published rows by source; those that have a figure.
     """
-    groups = [(name, len(list(found))) for name, found in groupby(group for group, _ in heads)]
-    over = [rf"\multicolumn{{{width}}}{{c}}{{{name}}}" for name, width in groups]
-    lines = [
-        rf"\begin{{tabular}}{{l{'c' * len(columns)}}}",
-        r"\toprule",
-        " & ".join([corner, *over]) + r" \\",
-        " & ".join(["Model", *(title for _, title in heads)]) + r" \\",
-    ]
+
+    corner: str
+    columns: Sequence[Column]
+    heads: Sequence[tuple[str, str]]
+    sections: Sequence[Section]
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """The groups, each with its number of columns."""
+        return [(name, len([*found])) for name, found in groupby(group for group, _ in self.heads)]
+
+
+def datasets_table(comparison: Comparison, others: pd.DataFrame | None = None) -> Table | None:
+    """Datasets as columns, the paper's Table 3: overall scores.
+
+    None where there is one dataset alone, or no overall scores are measured.
+    """
+    if len(comparison) == 1:
+        return None
+    measured = [name for name, results in comparison.items() if "overall" in by_item(results)]
+    columns = [(dataset, "overall", metric) for dataset in measured for metric in _OF_DATASETS]
+    heads = [(dataset, TITLES[metric]) for dataset, _, metric in columns]
+    return _table("Dataset", columns, heads, comparison, others)
+
+
+def scores_table(
+    comparison: Comparison, dataset: str, others: pd.DataFrame | None = None
+) -> Table | None:
+    """Dimensions as columns, the paper's Table 1.
+
+    None where no scores are measured, or overall ones alone on one dataset of several: these stand
+    in `datasets_table`.
+    """
+    items = [item for item in by_item(comparison[dataset]) if item in DIMENSIONS]
+    if len(comparison) > 1 and items == ["overall"]:
+        return None
+    columns = [(dataset, item, metric) for item in items for metric in _OF_SCORES]
+    heads = [(item.title(), TITLES[metric]) for _, item, metric in columns]
+    return _table("Dimension", columns, heads, comparison, others)
+
+
+def answers_table(
+    comparison: Comparison, dataset: str, others: pd.DataFrame | None = None
+) -> Table | None:
+    """Kinds of question as columns, the paper's Table 2; None where none is measured."""
+    kinds = [item for item in by_item(comparison[dataset]) if item not in DIMENSIONS]
+    heads = [(kind.split()[0].capitalize(), kind.split()[-1].capitalize()) for kind in kinds]
+    columns = [(dataset, kind, "accuracy") for kind in kinds]
+    return _table("Question", columns, heads, comparison, others)
+
+
+def _table(
+    corner: str,
+    columns: Sequence[Column],
+    heads: Sequence[tuple[str, str]],
+    comparison: Comparison,
+    others: pd.DataFrame | None,
+) -> Table | None:
+    if not columns:
+        return None
+    figures = tidy(comparison, others)
+    if len(comparison) == 1:  # its name need not be the one that it is published under
+        figures = figures.assign(dataset=next(iter(comparison)))
+    figures = figures[pd.MultiIndex.from_frame(figures[_KEY]).isin(columns)]
+    sections = []
     for source, rows in figures.groupby("source", sort=False):
-        wide = rows.pivot(index="model", columns=["item", "metric"], values="value")
-        index, chosen = rows["model"].unique(), pd.MultiIndex.from_tuples(columns)
-        wide = wide.reindex(index=index, columns=chosen).dropna(how="all")
-        if wide.empty:
-            continue
-        lines.append(r"\midrule")
-        if source not in (MEASURED, BASELINE):
-            note = f"published, not measured here: {source}".translate(_ESCAPES)
-            lines.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{{note}}} \\")
-        compared = source == MEASURED and len(wide) > 1
-        best = (wide == wide.max()) & compared
-        for model, values, bold in zip(wide.index, wide.to_numpy(), best.to_numpy(), strict=True):
-            cells = map(_latex_figure, values, (metric for _, metric in columns), bold)
-            lines.append(" & ".join([str(model).translate(_ESCAPES), *cells]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+        wide = rows.pivot(index="model", columns=_KEY, values="value")
+        chosen = pd.MultiIndex.from_tuples(columns, names=_KEY)
+        wide = wide.reindex(index=rows["model"].unique(), columns=chosen)
+        best = (wide == wide.max()) & (wide.count() > 1) & (source == MEASURED)
+        here = source in (MEASURED, BASELINE)
+        heading = "" if here else f"published, not measured here: {source}"
+        sections.append(Section(heading, wide, best))
+    return Table(corner, columns, heads, sections)
 
 
-def _latex_figure(value: float, metric: str, bold: bool) -> str:
-    if np.isnan(value):
-        return "--"
-    text = rf"{100 * value:.2f}\%" if metric == "accuracy" else f"{value:.4f}"
-    return rf"\textbf{{{text}}}" if bold else text
+def leakage_notes(comparison: Comparison) -> list[str]:
+    """What is to be said of videos that checkpoints were trained on, a line each."""
+    notes = []
+    for dataset, results in comparison.items():
+        where = f"{dataset}, " if len(comparison) > 1 else ""
+        for model, measured in results.items():
+            found = measured.get(LEAKAGE, {"videos": []})
+            if leaked := found["videos"]:
+                notes.append(f"{where}{model}: {len(leaked)} of the videos were in its training")
+            if "reason" in found:
+                notes.append(f"{where}{model}: {found['reason']}")
+    return notes
+
+
+def missing_notes(results: Results) -> list[str]:
+    """Which videos models lack, a line for each model and what it lacks them in."""
+    lacking: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for item, having in by_item(results).items():
+        for model, found in having.items():
+            if found["missing"]:
+                lacking.setdefault((model, tuple(found["missing"])), []).append(item)
+    return [
+        f"{model} lacks {few(videos)} in {', '.join(items)}"
+        for (model, videos), items in lacking.items()
+    ]
+
+
+def few(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ", ".join(names[:_FEW]) + more

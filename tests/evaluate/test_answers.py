@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finevq.dataset.videos import DIMENSIONS
-from finevq.evaluate.answers import ALL, answers_by, compare_answers
+from finevq.evaluate.answers import ALL, METRICS, answers_by, compare_answers
 from finevq.evaluate.metrics import COLUMNS, measure
 
 KINDS = ("yes-no blur", "which most")
@@ -40,8 +40,10 @@ def test_the_accuracy_and_its_interval_are_those_of_metrics_json() -> None:
     metrics = measure(rows, split="s", part="test", labelled=[], failed={}, mos_range=(0.0, 1.0))
     for kind in KINDS:
         expected = metrics["questions"][kind]
-        assert found[kind]["accuracy"] == expected["accuracy"]
-        assert found[kind]["ci"]["accuracy"] == pytest.approx(expected["accuracy_ci"], abs=1e-12)
+        for metric in METRICS:
+            interval = pytest.approx(expected[f"{metric}_ci"], abs=1e-12)
+            assert found[kind][metric] == pytest.approx(expected[metric], abs=1e-12)
+            assert found[kind]["ci"][metric] == interval
         assert found[kind]["majority_baseline"] == expected["majority_baseline"]
         assert found[kind]["n"] == expected["n"]
 
@@ -61,6 +63,9 @@ def test_only_questions_that_all_answer_are_measured() -> None:
     for name in "ab":
         assert [found[name][kind]["n"] for kind in (*KINDS, ALL)] == [7, 7, 14]
         assert [found[name][kind]["labelled"] for kind in (*KINDS, ALL)] == [10, 10, 20]
+    assert [found["a"][kind]["answered"] for kind in (*KINDS, ALL)] == [8, 8, 16]
+    assert found["a"][ALL]["missing"] == ["08.mp4", "09.mp4"]
+    assert found["b"]["which most"]["missing"] == ["00.mp4"]
 
 
 def test_a_question_without_a_right_answer_is_not_measured() -> None:
@@ -85,7 +90,8 @@ def test_a_kind_that_no_model_is_asked_is_not_listed() -> None:
 def test_models_of_different_questions_get_a_null_with_its_reason() -> None:
     right = right_answers(10)
     found = compare_answers({"a": right.iloc[:10], "b": right.iloc[10:]}, right)["a"][ALL]
-    assert (found["accuracy"], found["ci"], found["n"]) == (None, {"accuracy": None}, 0)
+    assert (found["accuracy"], found["balanced_accuracy"], found["n"]) == (None, None, 0)
+    assert found["ci"] == dict.fromkeys(METRICS)
     assert found["reason"] == "no question is answered by all models"
     json.dumps(found, allow_nan=False)
 
@@ -108,6 +114,19 @@ def test_the_baseline_of_all_gives_each_kind_its_most_frequent_answer() -> None:
     found = compare_answers({"a": right}, right)["a"]
     assert found["yes-no blur"]["majority_baseline"] == 2 / 3
     assert found[ALL]["majority_baseline"] == 4 / 7
+
+
+def test_one_answer_to_all_has_a_balanced_accuracy_of_chance() -> None:
+    right = answers_by(
+        (f"{i}.mp4", kind, "?", answer)
+        for kind, given in (("yes-no blur", "YYN"), ("which most", "AABC"))
+        for i, answer in enumerate(given)
+    )
+    always = right.where(right.isin(["Y", "A"]), None)
+    found = compare_answers({"a": always}, right)["a"]
+    assert found["yes-no blur"]["balanced_accuracy"] == pytest.approx(1 / 2)
+    assert found["which most"]["balanced_accuracy"] == pytest.approx(1 / 3)
+    assert found[ALL]["balanced_accuracy"] == pytest.approx((1 / 2 + 1 / 3) / 2)
 
 
 def test_no_answer_is_a_wrong_one() -> None:

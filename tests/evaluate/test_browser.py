@@ -22,10 +22,11 @@ from finevq.dataset.questions import LEVELS
 from finevq.dataset.videos import DIMENSIONS
 from finevq.evaluate.answers import answers_by
 from finevq.evaluate.card import PICTURES, write_card
-from finevq.evaluate.compare import Scores, compare
+from finevq.evaluate.compare import compare
 from finevq.evaluate.comparison import write_comparison
 from finevq.evaluate.metrics import COLUMNS, measure
 from finevq.evaluate.report import write_report
+from finevq.evaluate.score_files import Scores
 from finevq.evaluate.scorecard import Rating, Reply, ScoreCard
 from finevq.evaluate.serve import Server
 from finevq.evaluate.tables import published
@@ -218,7 +219,8 @@ def test_the_comparison_opens_with_all_its_figures(
     models = [Scores(c * 60, mos + rng.normal(0, 20, mos.shape), right) for c in "ab"]
     page = tmp_path / "page.html"
     facts = {"Labels": "x" * 80}
-    write_comparison(page, compare(models, labels), labels, published("FineVD"), facts=facts)
+    comparison = {"labels": compare(models, labels)}
+    write_comparison(page, comparison, [labels], published("FineVD"), facts=facts)
     browser.open(page.as_uri(), width)
     check_figures(browser, len(DIMENSIONS), width)
 

@@ -14,17 +14,12 @@ from finevq.dataset.videos import DIMENSIONS, Dataset
 from finevq.errors import DatasetError, FineVQError
 from finevq.evaluate.agreement import METRICS
 from finevq.evaluate.answers import ALL
-from finevq.evaluate.compare import (
-    QUESTIONS,
-    Scores,
-    compare,
-    dataset_labels,
-    matched,
-    read_model,
-    read_scores,
-)
+from finevq.evaluate.compare import LEAKAGE, QUESTIONS, compare
+from finevq.evaluate.latex import as_latex
 from finevq.evaluate.predict import table_of, write_predictions
-from finevq.evaluate.tables import as_latex, as_text, published, tidy
+from finevq.evaluate.printed import as_text
+from finevq.evaluate.score_files import Scores, dataset_labels, matched, read_model, read_scores
+from finevq.evaluate.tables import published, tidy
 
 VIDEOS = [f"clips/{i:02}.mp4" for i in range(40)]
 
@@ -108,6 +103,23 @@ def test_only_videos_that_all_predict_are_measured() -> None:
     assert found["one"]["overall"]["labelled"] == 40
 
 
+def test_videos_that_a_model_misses_are_named() -> None:
+    labels = scores("labels", series(np.linspace(0, 1, 40)))
+    one = scores("one", series(np.linspace(0, 1, 40)))
+    other = scores("other", series(np.linspace(0, 1, 30)))
+    one.table.iloc[3] = np.nan
+    results = compare([one, other], labels)
+    of_one, of_other = results["one"]["overall"], results["other"]["overall"]
+    assert (of_one["predicted"], of_one["missing"]) == (39, [VIDEOS[3]])
+    assert (of_other["predicted"], of_other["missing"]) == (30, VIDEOS[30:])
+    lines = as_text({"made": results}).splitlines()
+    assert [line.split()[:2] for line in lines[2:4]] == [["one", "39/40"], ["other", "30/40"]]
+    assert lines[-2:] == [
+        f"one lacks {VIDEOS[3]} in overall",
+        f"other lacks {', '.join(VIDEOS[30:35])} and 5 more in overall",
+    ]
+
+
 def test_a_file_of_overall_scores_is_measured_against_labels_of_all_dimensions() -> None:
     table = pd.DataFrame({d: np.linspace(0, 1, 40) for d in DIMENSIONS}, index=VIDEOS)
     model = scores("m", series(np.linspace(0, 1, 40)))
@@ -136,10 +148,32 @@ def test_videos_are_found_by_id_and_by_path(make_dataset) -> None:
         assert list(model.table.index) == dataset.ids
 
 
+def test_a_path_alone_that_may_be_two_videos_is_refused() -> None:
+    labels = scores("labels", {"a0/1.mp4": 1.0, "a1/1.mp4": 2.0, "a1/2.mp4": 3.0})
+    with pytest.raises(DatasetError, match=r"m: '1\.mp4' may be 'a0/1\.mp4' or 'a1/1\.mp4'; name"):
+        matched(scores("m", {"1.mp4": 1.0, "2.mp4": 2.0}), labels)
+    assert list(matched(scores("m", {"2.mp4": 2.0}), labels).table.index) == ["a1/2.mp4"]
+
+
+def test_a_name_that_is_a_label_as_it_stands_is_that_video() -> None:
+    labels = scores("labels", {"a/1.mp4": 1.0, "1.mp4": 2.0})
+    names = ["1.mp4", "a/1.mp4", ""]
+    model = scores("m", dict.fromkeys(names, 1.0))
+    assert list(matched(model, labels).table.index) == names
+
+
+def test_a_name_that_may_be_read_in_two_ways_is_refused() -> None:
+    labels = scores("labels", {"x/a/1.mp4": 1.0, "1.mp4": 2.0})
+    with pytest.raises(DatasetError, match=r"may be '1\.mp4' or 'x/a/1\.mp4'"):
+        matched(scores("m", {"a/1.mp4": 1.0}), labels)
+
+
 def test_the_labels_of_one_part(make_dataset) -> None:
     dataset = make_dataset({"test": 3, "val": 2})
-    assert len(dataset_labels(dataset).table) == 5
-    assert len(dataset_labels(dataset, "parts", "val").table) == 2
+    assert len(dataset_labels(dataset).table) == 3
+    assert len(dataset_labels(dataset, "val").table) == 2
+    with pytest.raises(DatasetError, match="split parts has no videos in the part train"):
+        dataset_labels(dataset, "train")
 
 
 def test_columns_are_chosen_by_what_the_file_has(tmp_path: Path) -> None:
@@ -195,6 +229,58 @@ def test_stored_predictions_are_a_model(tmp_path: Path, file: Path) -> None:
     assert compare([model], read_scores(f"{file}:mos"))["mine"]["overall"]["n"] == 40
 
 
+def stored(folder: Path, predictions: dict[str, float]) -> Path:
+    """A file of stored predictions of overall scores."""
+    rows = [
+        {"video": video, "task": "score", "item": "overall", "prediction": value}
+        for video, value in predictions.items()
+    ]
+    table = table_of(row | {"options": [], "probabilities": [], "free_text": 0} for row in rows)
+    write_predictions(folder / "predictions.parquet", table, {})
+    return folder / "predictions.parquet"
+
+
+def test_a_prediction_that_is_no_number_is_named(tmp_path: Path) -> None:
+    for value in (np.nan, np.inf):
+        stored(tmp_path, {"a.mp4": 1.0, "b.mp4": value})
+        with pytest.raises(FineVQError, match=r"the score 'overall' of b\.mp4 is (nan|inf), not a"):
+            read_model(str(tmp_path))
+
+
+def test_a_prediction_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    file = stored(tmp_path, {"a.mp4": 1.0, "b.mp4": 2.0})
+    table = pd.read_parquet(file)
+    write_predictions(file, pd.concat([table, table.iloc[1:]]), {})
+    with pytest.raises(FineVQError, match=r"the score 'overall' of b\.mp4 is there twice; delete"):
+        read_model(str(tmp_path))
+
+
+def test_a_damaged_file_of_predictions_is_refused(tmp_path: Path) -> None:
+    file = stored(tmp_path, {"a.mp4": 1.0})
+    whole = file.read_bytes()
+    (tmp_path / "checkpoint.json").write_text("{}")
+    (tmp_path / "projectors.safetensors").write_bytes(b"")
+    (tmp_path / "score_head.safetensors").write_bytes(b"")
+    for content in (b"", whole[: len(whole) // 2], b"x" * 99):
+        file.write_bytes(content)
+        for text in (file, tmp_path):
+            with pytest.raises(
+                FineVQError, match=r"predictions\.parquet: damaged; delete"
+            ) as error:
+                read_model(str(text))
+            assert "\n" not in str(error.value)
+
+
+def test_predictions_of_other_columns_or_versions_are_refused(tmp_path: Path) -> None:
+    file = stored(tmp_path, {"a.mp4": 1.0})
+    write_predictions(file, pd.read_parquet(file).drop(columns="item"), {})
+    with pytest.raises(FineVQError, match="damaged; delete it and evaluate again"):
+        read_model(str(file))
+    pd.read_parquet(file).to_parquet(file)
+    with pytest.raises(FineVQError, match="no predictions that this version reads"):
+        read_model(str(file))
+
+
 @pytest.fixture
 def evaluations(tmp_path: Path, make_dataset) -> tuple[Dataset, list[Scores]]:
     """A dataset with questions, and two evaluations: all right, and always the first option."""
@@ -247,7 +333,7 @@ def test_with_a_file_of_scores_each_is_measured_on_what_it_has(evaluations, tmp_
     other = Scores("csv", models[0].table)
     results = compare([*models, other], dataset_labels(dataset))
     assert set(results["csv"]) == set(DIMENSIONS)
-    assert set(results["first"]) == {*DIMENSIONS, QUESTIONS}
+    assert set(results["first"]) == {*DIMENSIONS, QUESTIONS, LEAKAGE}
 
 
 def test_a_folder_without_predictions_says_what_to_do(tmp_path: Path) -> None:
@@ -282,21 +368,26 @@ def test_a_dataset_without_published_figures_is_an_error() -> None:
 
 def test_published_rows_are_marked_and_never_measured(file: Path) -> None:
     results = compare([read_model(f"A={file}:good")], read_scores(f"{file}:mos"))
-    table = tidy(results, published("LIVE-VQC"))
+    table = tidy({"made": results}, published("LIVE-VQC"))
     measured = table[table["source"] == "measured"]
     assert set(measured["model"]) == {"A"}
     others = table[table["source"] != "measured"]
     assert set(others["source"]) == {"FineVQ paper, Table 3"}
     assert others[["low", "high", "n"]].isna().all(axis=None)
-    for line in as_text(results, published("LIVE-VQC")).splitlines():
-        assert ("KSVQE" in line) == ("KSVQE" in line and "published: FineVQ paper" in line)
+    assert set(others["dataset"]) == {"LIVE-VQC"}
+    above, below = as_text({"made": results}, published("LIVE-VQC")).split(
+        "\npublished, not measured here: FineVQ paper, Table 3\n"
+    )
+    assert "KSVQE" in below
+    assert "KSVQE" not in above
+    assert above.splitlines()[-1].split()[0] == "A"
 
 
 def test_text_and_latex_hold_the_figures(file: Path) -> None:
     models = [read_model(f"{name}={file}:{name}") for name in ("good", "poor")]
     results = compare(models, read_scores(f"{file}:mos"))
     found = results["good"]["overall"]
-    text, latex = as_text(results), as_latex(results, published("LIVE-VQC"))
+    text, latex = as_text({"made": results}), as_latex({"made": results}, published("LIVE-VQC"))
     assert "40 of 40 labelled videos" in text
     for metric in METRICS:
         assert f"{found[metric]:.4f}" in text
@@ -308,17 +399,18 @@ def test_text_and_latex_hold_the_figures(file: Path) -> None:
 def test_text_and_latex_hold_the_accuracies(evaluations) -> None:
     dataset, models = evaluations
     results = compare(models, dataset_labels(dataset))
-    text = as_text(results, published("FineVD"))
+    text = as_text({"made": results}, published("FineVD"))
     block = text.partition("yes-no blur: ")[2].partition("\n\n")[0].splitlines()
     assert block[0].startswith("12 of 12 questions with a right answer, those that all answer")
     assert [line.split()[:2] for line in block[2:5]] == [
-        ["perfect", "1.0000"],
-        ["first", "0.3333"],
+        ["perfect", "12/12"],
+        ["first", "12/12"],
         ["majority", "0.6667"],
     ]
-    assert block[-1].split()[:2] == ["FineVQ", "0.6476"]
-    assert block[-1].endswith("published: FineVQ paper, Table 2")
-    scores, answers = as_latex(results, published("FineVD")).split("\n\n")
+    assert len(block) == 5
+    rows = text.partition("published, not measured here: FineVQ paper, Table 2\n")[2].splitlines()
+    assert rows[8].split() == ["FineVQ", "0.6476", "0.9193", "-"]
+    scores, answers = as_latex({"made": results}, published("FineVD")).split("\n\n")
     assert "%" not in scores.replace(r"\%", "")
     assert "Table 2" not in scores
     assert "Table 1" not in answers
@@ -330,9 +422,9 @@ def test_text_and_latex_hold_the_accuracies(evaluations) -> None:
 
 def test_the_table_has_a_row_for_each_figure(evaluations) -> None:
     dataset, models = evaluations
-    table = tidy(compare(models, dataset_labels(dataset)))
+    table = tidy({"made": compare(models, dataset_labels(dataset))})
     measured = table[table["source"] == "measured"]
-    assert len(measured) == 2 * (len(DIMENSIONS) * len(METRICS) + 3)
+    assert len(measured) == 2 * (len(DIMENSIONS) * len(METRICS) + 3 * 2)
     assert list(table["source"].unique()) == ["measured", "always the most frequent right answer"]
     assert list(table["value"][table["source"] != "measured"]) == [2 / 3] * 3
 
@@ -347,5 +439,18 @@ def test_the_command_prints_json_and_writes_files(
     assert found["A"].keys() == {"overall"}
     wanted = {"srcc", "krcc", "plcc", "plcc_fitted", "n", "ci"}
     assert wanted <= found["A"]["overall"].keys()
-    assert len(pd.read_csv("o.csv")) == len(METRICS)
+    table = pd.read_csv("o.csv")
+    assert len(table) == len(METRICS)
+    assert (table[["n", "predicted", "labelled"]] == 40).all(axis=None)
     assert Path("o.tex").read_text().startswith(r"\begin{tabular}")
+
+
+def test_the_command_makes_the_folders_of_its_files(monkeypatch, capsys, tmp_path, file) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["compare", f"A={file}:good", f"--labels={file}:mos"]
+    assert cli.main([*arguments, "--csv=a/b/o.csv", "--latex=c/o.tex", "--html=d/o.html"]) == 0
+    assert all(Path(name).is_file() for name in ("a/b/o.csv", "c/o.tex", "d/o.html"))
+    capsys.readouterr()
+    for wrong in ("a", "a/b/o.csv/o.csv"):
+        assert cli.main([*arguments, f"--csv={wrong}"]) == 2
+        assert capsys.readouterr().err.count("\n") == 1

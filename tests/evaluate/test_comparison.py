@@ -11,8 +11,9 @@ from finevq.cli import main as cli
 from finevq.dataset.videos import DIMENSIONS
 from finevq.evaluate import figures
 from finevq.evaluate.answers import answers_by
-from finevq.evaluate.compare import QUESTIONS, Scores, compare
+from finevq.evaluate.compare import QUESTIONS, compare
 from finevq.evaluate.comparison import write_comparison
+from finevq.evaluate.score_files import Scores
 from finevq.evaluate.tables import published
 
 EVIL = '<script>alert("it\'s")</script>& $x$ 模.5'
@@ -41,7 +42,7 @@ def made(videos=30):
 
 def written(folder, models, labels, others=None, **facts):
     results = compare(models, labels)
-    write_comparison(folder / "page.html", results, labels, others, facts=facts)
+    write_comparison(folder / "page.html", {"demo": results}, [labels], others, facts=facts)
     return results, (folder / "page.html").read_text("utf-8")
 
 
@@ -71,7 +72,7 @@ def rows_of(html):
 
 def test_it_has_all_sections(comparison) -> None:
     found = re.findall(r'<section id="(.*?)">', comparison[1])
-    assert found == ["srcc", "scores", "differences", "questions"]
+    assert found == ["scores", "srcc", "metrics", "differences", "questions"]
 
 
 def test_it_refers_to_nothing_outside_itself(comparison) -> None:
@@ -101,9 +102,10 @@ def test_it_has_a_figure_of_each_dimension(comparison) -> None:
 def test_the_score_table_holds_the_metrics_and_their_intervals(comparison) -> None:
     results, page = comparison
     found = results["good"]["blur"]
-    table = section(page, "scores").split("<h3>")[1 + DIMENSIONS.index("blur")]
+    table = section(page, "metrics").split("<h3>")[1 + DIMENSIONS.index("blur")]
     low, high = found["ci"]["srcc"]
-    assert rows_of(table)["good"][0] == f"{found['srcc']:.3f} {low:.3f} to {high:.3f}"
+    assert rows_of(table)["good"][0] == "30/30"
+    assert rows_of(table)["good"][1] == f"{found['srcc']:.3f} {low:.3f} to {high:.3f}"
     assert "30 of 30 labelled videos" in table
 
 
@@ -125,34 +127,56 @@ def test_accuracies_stand_above_the_baseline(comparison) -> None:
     assert "file" not in rows
 
 
-def test_published_rows_are_marked_and_have_no_intervals(comparison) -> None:
+def test_published_rows_stand_apart_and_have_no_intervals(comparison) -> None:
     page = comparison[1]
     for name, source in (
         ("scores", "FineVQ paper, Table 1"),
         ("questions", "FineVQ paper, Table 2"),
     ):
-        rows = re.findall(r'<tr class="published">.*?</tr>', section(page, name), re.DOTALL)
-        assert rows
-        for row in rows:
-            assert f"<small>published: {source}</small>" in row
-            assert " to " not in row
-    assert rows_of(section(page, "questions"))["FineVQ published: FineVQ paper, Table 2"] == [
-        "64.8 %", "65.1 %", "—",
-    ]  # fmt: skip
+        measured, *apart = re.findall(r"<tbody.*?</tbody>", section(page, name), re.DOTALL)[:2]
+        assert "FineVQ" not in measured
+        (others,) = apart
+        assert others.startswith('<tbody class="published">')
+        heading = f"published, not measured here: {source}"
+        assert heading in rows_of(others)
+        assert " to " not in others
+    assert rows_of(others)["FineVQ"] == ["64.8 %", "65.1 %", "—"]
+    assert page.count("KSVQE") + page.count("NIQE") == 1
+
+
+def test_the_score_table_has_dimensions_as_groups_of_columns(comparison) -> None:
+    results, page = comparison
+    rows = rows_of(section(page, "scores"))
+    assert rows["Dimension"] == [dimension.title() for dimension in DIMENSIONS]
+    assert rows["Model"] == ["SRCC", "KRCC", "PLCC"] * len(DIMENSIONS)
+    found = results["good"]["noise"]
+    assert rows["good"][3:6] == [f"{found[m]:.3f}" for m in ("srcc", "krcc", "plcc")]
+    assert rows["file"][:15] == ["—"] * 15
+    assert f"<b>{results['good']['overall']['srcc']:.3f}</b>" in section(page, "scores")
+
+
+def test_videos_that_a_model_lacks_are_named_once(tmp_path) -> None:
+    labels, models = made(10)
+    lacking = Scores("m", models[0].table.iloc[1:], models[0].answers.iloc[2:])
+    _, page = written(tmp_path, [lacking], labels)
+    assert page.count("clips/00.mp4") == 1
+    assert "<p>m lacks clips/00.mp4 in color, noise," in section(page, "metrics")
+    assert rows_of(section(page, "metrics"))["m"][0] == "9/10"
+    assert "9/10 answered" in rows_of(section(page, "questions"))["m"][0]
 
 
 def test_an_undefined_metric_is_a_dash_with_its_reason(tmp_path) -> None:
     labels, _ = made(10)
     flat = Scores("flat", labels.table * 0)
     _, page = written(tmp_path, [flat], labels)
-    assert "<li>the predictions are constant</li>" in section(page, "scores")
+    assert "<li>the predictions are constant</li>" in section(page, "metrics")
     assert "No SRCC is defined." in section(page, "srcc")
 
 
 def test_one_model_has_no_differences_and_a_file_no_questions(tmp_path) -> None:
     labels, models = made(10)
     _, page = written(tmp_path, models[-1:], labels)
-    assert re.findall(r'<section id="(.*?)">', page) == ["srcc", "scores"]
+    assert re.findall(r'<section id="(.*?)">', page) == ["scores", "srcc", "metrics"]
 
 
 def test_a_higher_value_is_further_to_the_right() -> None:

@@ -1,0 +1,62 @@
+"""A comparison as LaTeX, in the shape of the paper's tables."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from .tables import Comparison, Table, answers_table, datasets_table, scores_table
+
+_ESCAPES = str.maketrans({c: rf"\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}"})
+
+
+def as_latex(comparison: Comparison, others: pd.DataFrame | None = None) -> str:
+    """Booktabs tables as the paper has them, a row a model.
+
+    One has SRCC, KRCC and PLCC of each dimension; where questions are measured, a second one has
+    the accuracy on each kind; of several datasets, the first has SRCC and PLCC of each. The best
+    measured figure of a column is bold. Published rows follow under a line of their own.
+    """
+    tables = [("all datasets", datasets_table(comparison, others))]
+    for name in comparison:
+        tables.append((name, scores_table(comparison, name, others)))
+        tables.append((name, answers_table(comparison, name, others)))
+    return "\n\n".join(
+        "\n".join([*([f"% {name}"] if len(comparison) > 1 else []), *_lines(table)])
+        for name, table in tables
+        if table
+    )
+
+
+def _lines(table: Table) -> list[str]:
+    over = [rf"\multicolumn{{{width}}}{{c}}{{{_escaped(name)}}}" for name, width in table.groups]
+    width = len(table.columns)
+    lines = [
+        rf"\begin{{tabular}}{{l{'c' * width}}}",
+        r"\toprule",
+        " & ".join([table.corner, *over]) + r" \\",
+        " & ".join(["Model", *(title for _, title in table.heads)]) + r" \\",
+    ]
+    metrics: Sequence[str] = [metric for _, _, metric in table.columns]
+    for section in table.sections:
+        lines.append(r"\midrule")
+        if section.heading:
+            lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{{_escaped(section.heading)}}} \\")
+        rows = zip(
+            section.rows.index, section.rows.to_numpy(), section.best.to_numpy(), strict=True
+        )
+        for model, values, best in rows:
+            cells = map(_figure, values, metrics, best)
+            lines.append(" & ".join([_escaped(str(model)), *cells]) + r" \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_ESCAPES)
+
+
+def _figure(value: float, metric: str, best: bool) -> str:
+    if np.isnan(value):
+        return "--"
+    text = rf"{100 * value:.2f}\%" if metric == "accuracy" else f"{value:.4f}"
+    return rf"\textbf{{{text}}}" if best else text
