@@ -227,6 +227,7 @@ def _compare(given: argparse.Namespace) -> None:
     from ..errors import FineVQError
     from ..evaluate.compare import compare_datasets
     from ..evaluate.leakage import content_hashes
+    from ..evaluate.printed import as_text
     from ..evaluate.score_files import dataset_labels, read_labels, read_model
     from ..evaluate.tables import published_beside
 
@@ -261,6 +262,12 @@ def _compare(given: argparse.Namespace) -> None:
         _write_comparison(given, comparison, labels, others, facts)
     except OSError as error:
         raise FineVQError(f"{error.filename}: cannot be written: {error.strerror}") from error
+    if given.json:
+        results = comparison if len(labels) > 1 else comparison[labels[0].name]
+        print(json.dumps(results, indent=2, ensure_ascii=False))
+    else:
+        width = shutil.get_terminal_size((200, 24)).columns
+        print(as_text(comparison, others, width=width))
 
 
 def _write_comparison(
@@ -272,7 +279,6 @@ def _write_comparison(
 ) -> None:
     from ..evaluate.comparison import write_comparison
     from ..evaluate.latex import as_latex
-    from ..evaluate.printed import as_text
     from ..evaluate.tables import tidy
 
     for file in filter(None, (given.html, given.csv, given.latex)):
@@ -283,12 +289,6 @@ def _write_comparison(
         tidy(comparison, others).to_csv(given.csv, index=False)
     if given.latex:
         given.latex.write_text(as_latex(comparison, others) + "\n", "utf-8")
-    if given.json:
-        results = comparison if len(labels) > 1 else comparison[labels[0].name]
-        print(json.dumps(results, indent=2, ensure_ascii=False))
-    else:
-        width = shutil.get_terminal_size((200, 24)).columns
-        print(as_text(comparison, others, width=width))
 
 
 def _score(given: argparse.Namespace) -> int:
