@@ -1,4 +1,4 @@
-"""The commands of stage three: evaluate, compare, score, serve."""
+"""The commands of stage three: evaluate, matrix, compare, score, serve."""
 
 import argparse
 import io
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add this group's commands."""
     _add_evaluate(commands)
+    _add_matrix(commands)
     _add_compare(commands)
     _add_score(commands)
     _add_serve(commands)
@@ -49,6 +50,26 @@ def _add_evaluate(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--allow-leakage", action="store_true", help="measure videos seen in training too"
     )
     add_config(added)
+
+
+def _add_matrix(commands: "Commands[argparse.ArgumentParser]") -> None:
+    added = add_command(
+        commands,
+        "matrix",
+        _matrix,
+        "test the model of each dataset on all of them",
+        "finevq matrix finevd.toml live-vqc.toml --out runs/matrix",
+    )
+    added.add_argument("configs", nargs="+", type=Path, metavar="CONFIG", help="of a dataset")
+    added.add_argument("--out", type=Path, default=Path("runs/matrix"), metavar="DIR")
+    added.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one setting of all of them",
+    )
 
 
 def _add_compare(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -131,12 +152,19 @@ def _evaluate(given: argparse.Namespace) -> None:
     checkpoint = given.checkpoint or str(config.train.out)
     if len(splits) > 1:
         _run_rounds(config, checkpoint, splits, given.allow_leakage)
-    else:
-        run_evaluate(config, Path(checkpoint), given.allow_leakage)
+        return
+    results = config.evaluate.out
+    if chosen:
+        from ..evaluate.run import results_name
+
+        results /= results_name(config.dataset.split, config.evaluate.part)
+    run_evaluate(config, Path(checkpoint), results, given.allow_leakage)
 
 
-def run_evaluate(config: "Config", checkpoint: Path, allow_leakage: bool = False) -> None:
-    """Measure one part of the configured split and print the headline."""
+def run_evaluate(
+    config: "Config", checkpoint: Path, results: Path, allow_leakage: bool = False
+) -> None:
+    """Measure one part of the configured split into a folder and print the headline."""
     from ..cache.store import FeatureStore
     from ..dataset.videos import load_dataset
 
@@ -150,6 +178,7 @@ def run_evaluate(config: "Config", checkpoint: Path, allow_leakage: bool = False
             store,
             checkpoint,
             config.evaluate,
+            results=results,
             device=config.train.device,
             max_tokens=config.train.max_tokens,
             allow_leakage=allow_leakage,
@@ -165,11 +194,12 @@ def run_evaluate(config: "Config", checkpoint: Path, allow_leakage: bool = False
     if leaked:
         print(f"  {len(leaked)} of them were in the checkpoint's training")
     for dimension, found in {**metrics["dimensions"], "mean": metrics["mean"]}.items():
+        counted = f"  {found['n']} of {found['labelled']} videos" if "n" in found else ""
         print(
             f"  {dimension:9} SRCC {_number(found['srcc'])}{_range(found['srcc_ci'])}"
-            f"  PLCC {_number(found['plcc'])}  fitted {_number(found['plcc_fitted'])}"
+            f"  PLCC {_number(found['plcc'])}  fitted {_number(found['plcc_fitted'])}{counted}"
         )
-    print(f"report in {config.evaluate.out / 'report.html'}")
+    print(f"report in {results / 'report.html'}")
 
 
 def _run_rounds(config: "Config", checkpoint: str, splits: list[str], allow_leakage: bool) -> None:
@@ -202,7 +232,50 @@ def _run_rounds(config: "Config", checkpoint: str, splits: list[str], allow_leak
     for dimension, found in {**rounds["dimensions"], "mean": rounds["mean"]}.items():
         cells = "  ".join(f"{m.upper()} {_spread(found[m])}" for m in ("srcc", "plcc"))
         print(f"  {dimension:9} {cells}")
-    print(f"rounds.json in {config.evaluate.out}")
+    for kind, found in rounds["questions"].items():
+        print(f"  {kind:17} accuracy {_spread(found['accuracy'])}")
+    print(f"rounds.json and rounds.html in {config.evaluate.out}")
+
+
+def _matrix(given: argparse.Namespace) -> None:
+    from ..cache.store import FeatureStore
+    from ..config import load_config
+    from ..dataset.videos import load_dataset
+    from ..errors import ConfigError
+
+    configs = [load_config(path, given.overrides)[0] for path in given.configs]
+    names = [config.dataset.name for config in configs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"two datasets are called {twice[0]}; set another dataset.name in one")
+    stored = [
+        (load_dataset(config.dataset), FeatureStore.open(config.cache.path, config.cache.stage))
+        for config in configs
+    ]
+    from ..evaluate.matrix import Corner, evaluate_matrix, matrix_latex, matrix_text
+
+    corners = {
+        config.dataset.name: Corner(dataset, store, config.train.out, config.evaluate)
+        for config, (dataset, store) in zip(configs, stored, strict=True)
+    }
+    pairs = [(train, test) for train in names for test in names]
+    with progress("pairs") as done:
+        figures = evaluate_matrix(
+            corners,
+            given.out,
+            device=configs[0].train.device,
+            max_tokens=configs[0].train.max_tokens,
+            progress=lambda train, test: (
+                lambda at, total: done(
+                    pairs.index((train, test)) + (total > 0 and at == total), len(pairs)
+                )
+            ),
+        )
+    if not first_process():
+        return
+    figures.to_csv(given.out / "matrix.csv", index=False)
+    (given.out / "matrix.tex").write_text(matrix_latex(figures) + "\n", "utf-8")
+    print(matrix_text(figures))
+    print(f"matrix.csv and matrix.tex in {given.out}")
 
 
 def _number(value: float | None) -> str:

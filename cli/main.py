@@ -10,7 +10,10 @@ from functools import partial
 from ..errors import FineVQError
 from . import cache, dataset, evaluation, extraction, pipeline, training
 
-EPILOG = "In order: extract, train, evaluate. `finevq COMMAND --help` has an example."
+DESCRIPTION = """\
+Fine-grained video quality assessment over precomputed, verified features.
+In order: extract, train, evaluate. `finevq COMMAND --help` has an example.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="finevq",
-        description="Fine-grained video quality assessment over precomputed, verified features.",
-        epilog=EPILOG,
+        description=DESCRIPTION,
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=23),
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

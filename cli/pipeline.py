@@ -63,7 +63,7 @@ def _demo(given: argparse.Namespace) -> None:
         generate_demo(config.dataset.folder, progress=made)
     run_extract(config)
     run_train(config)
-    run_evaluate(config, config.train.out)
+    run_evaluate(config, config.train.out, config.evaluate.out)
 
 
 def _import_checkpoint(given: argparse.Namespace) -> None:

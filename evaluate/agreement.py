@@ -71,14 +71,13 @@ class Agreement:
         if len(self.x) < FEWEST_FITTED:
             self.reasons.append(f"the logistic fit needs at least {FEWEST_FITTED} videos")
             return
-        curve = fit_logistic(self.x, self.y)
-        if curve is None or _constant(curve(self.x)):
+        self.curve = fit_logistic(self.x, self.y)
+        if _constant(self.fitted):
             self.reasons.append("the logistic fit finds no curve")
+            self.curve = None
             return
-        self.curve = curve
-        fitted = curve(self.x)
-        self.values["plcc_fitted"] = float(stats.pearsonr(fitted, self.y).statistic)
-        self.values["rmse_fitted"] = _rmse(fitted, self.y)
+        self.values["plcc_fitted"] = float(stats.pearsonr(self.fitted, self.y).statistic)
+        self.values["rmse_fitted"] = _rmse(self.fitted, self.y)
 
     @property
     def n(self) -> int:
@@ -90,28 +89,16 @@ class Agreement:
         """Whether the correlations are."""
         return self.values["srcc"] is not None
 
-    def statistic(self) -> bootstrap.Statistic:
-        """The metrics as a function of counts: (resamples, all videos) to (resamples, 6)."""
-        if not self.n:
-            return lambda counts: np.full((len(counts), len(METRICS)), np.nan)
-        # Where a value is None, what stands in its column is not looked at.
-        fitted = self.x if self.curve is None else self.curve(self.x)
-        ranks = bootstrap.rank_correlations(self.x, self.y)
-        linear = bootstrap.linear([self.x, fitted], self.y)
-
-        def statistic(counts: Counts) -> Array:
-            mine = counts if self.all else np.take(counts, self.rows, axis=1)
-            plcc, rmse, plcc_fitted, rmse_fitted = linear(mine).T
-            found = [*ranks(mine).T, plcc, plcc_fitted, rmse, rmse_fitted]
-            return np.stack(found, axis=1)
-
-        return statistic
+    @property
+    def fitted(self) -> Array:
+        """The predictions under the curve; as they are where there is none."""
+        return self.x if self.curve is None else self.curve(self.x)
 
     def described(self, resampled: Array) -> dict[str, Any]:
         """The metrics with their intervals.
 
         Args:
-            resampled: (resamples, 6), of `statistic`.
+            resampled: (resamples, 6), of `resample`.
 
         Returns:
             Each metric, each metric's interval as `NAME_ci`, "curve" (the fields of `Logistic`),
@@ -151,14 +138,25 @@ def resample(agreements: Sequence[Agreement], videos: int) -> Array:
     if not any(one.n for one in agreements):
         return np.full((bootstrap.RESAMPLES, len(agreements), len(METRICS)), np.nan)
     some = np.unique(np.concatenate([one.rows for one in agreements]))
-    statistics = [one.statistic() for one in agreements]
+    having = [one for one in agreements if one.n]
+    # Where a value is None, what stands in its column is not looked at.
+    linear = bootstrap.linear([(one.rows, [one.x, one.fitted], one.y) for one in having], videos)
+    ranks = [bootstrap.rank_correlations(one.x, one.y) for one in having]
 
     def statistic(counts: Counts) -> Array:
         if len(some) < videos:  # a video that none measures is not drawn
             spread = np.zeros((len(counts), videos), np.float32)
             spread[:, some] = counts
             counts = spread
-        return np.stack([function(counts) for function in statistics], axis=1)
+        complete = bootstrap.Drawn(counts)  # for all that measure every video
+        found = np.full((len(counts), len(agreements), len(METRICS)), np.nan)
+        drawn = iter(zip(ranks, np.split(linear(counts), len(having), axis=1), strict=True))
+        for column, one in enumerate(agreements):
+            if one.n:
+                of, sums = next(drawn)
+                mine = complete if one.all else bootstrap.Drawn(np.take(counts, one.rows, axis=1))
+                found[:, column] = np.hstack([of(mine), sums[:, [0, 2, 1, 3]]])
+        return found
 
     return bootstrap.resampled(len(some), statistic)
 

@@ -3,7 +3,7 @@
 A resample is held as the number of times that each video is drawn. Everything then follows from the
 videos sorted once: a rank from running sums of the counts, a rank correlation without sorting a
 resample. The results are those of scipy on the videos drawn (tests/evaluate/test_bootstrap.py), in
-about a twentieth of the time of a loop over scipy (benchmarks/metrics.py).
+less than a twentieth of the time of a loop over scipy (benchmarks/metrics.py).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +22,9 @@ Counts, their running sums and ranks are exact in single precision up to 8 milli
 products are made in double.
 """
 
+Rows = npt.NDArray[np.int64]
+"""Some of the videos, by number."""
+
 RESAMPLES = 1000
 """Bootstrap resamples behind an interval."""
 
@@ -31,7 +34,8 @@ CONFIDENCE = 95.0
 SEED = 0
 """Of the draws: fixed, because an interval is a property of the predictions."""
 
-_BLOCK = 200_000  # resampled videos held at once: 0.8 MB an array, which stays in the cache
+_BLOCK = 1_200_000  # resampled videos held at once, 5 MB an array; more or fewer take longer
+_STEP = 32  # videos in a product that makes running sums; blocks are a multiple of it
 _ENOUGH = 0.95  # of the resamples must define a metric, else their percentiles say little
 
 
@@ -102,32 +106,38 @@ def difference(value: float, resampled: Array) -> dict[str, Any]:
     return {"difference": float(value), "ci": ci, "p": p}
 
 
-def rank_correlations(x: Array, y: Array) -> Statistic:
+class Drawn:
+    """Resamples as the rank correlations of all dimensions use them."""
+
+    def __init__(self, counts: Counts) -> None:
+        """Turn counts, (resamples, videos), so that videos are taken and added up in whole rows."""
+        self.rows = torch.from_numpy(np.ascontiguousarray(counts.T))
+        self.n: Array = counts.sum(axis=1, dtype=np.float64)
+        self.once = _Totals(self.rows, self.n)
+
+
+def rank_correlations(x: Array, y: Array) -> Callable[[Drawn], Array]:
     """Spearman's correlation and Kendall's tau-b of x and y, shape (videos,): (resamples, 2)."""
     by_x, by_y, joint = _Ranked(x, y), _Ranked(y, x), _Ranked(_joint(x, y), x)
     inversions = _Inversions(by_x.order, by_y.order)
-    y_in_order_of_x = by_y.group[by_x.order]
+    y_in_order_of_x, x_in_order_of_x = by_y.group[by_x.order], by_x.group[by_x.order]
 
-    def statistic(counts: Counts) -> Array:
-        n = counts.sum(axis=1, dtype=np.float64)
-        once = _Totals(counts, n)  # a video is drawn a few times: single precision is exact
-        ordered_x, totals_x, rank_x = by_x.ranks(counts)
-        ordered_y, totals_y, rank_y = by_y.ranks(counts)
-        of_x = _Totals(totals_x.astype(np.float64), n) if by_x.ties else once
-        of_y = _Totals(totals_y.astype(np.float64), n) if by_y.ties else once
-        of_both = _Totals(joint.ranks(counts)[1].astype(np.float64), n) if joint.ties else once
+    def statistic(resamples: Drawn) -> Array:
+        drawn, n, once = resamples.rows, resamples.n, resamples.once
+        blocks_x, totals_x, rank_x = by_x.ranks(drawn)
+        blocks_y, totals_y, rank_y = by_y.ranks(drawn)
+        of_x = _Totals(totals_x, n) if by_x.ties else once
+        of_y = _Totals(totals_y, n) if by_y.ties else once
+        of_both = _Totals(joint.ranks(drawn)[1], n) if joint.ties else once
 
-        together = np.einsum(
-            "rv,rv->r",
-            ordered_x * (_taken(rank_x, by_x.group[by_x.order]) if by_x.ties else rank_x),
-            _taken(rank_y, y_in_order_of_x),
-            dtype=np.float64,
-        )
+        rank_of_x = rank_x.index_select(0, x_in_order_of_x) if by_x.ties else rank_x
+        rank_of_x *= blocks_x.flatten(0, 1)[: len(drawn)]
+        together = _dot(rank_of_x, rank_y.index_select(0, y_in_order_of_x))
         # The sum of squares of centred ranks whose ties are at their middle.
         spread = np.sqrt((n**3 - of_x.cubes) * (n**3 - of_y.cubes)) / 12
 
         pairs = n * (n - 1) / 2
-        discordant = inversions(ordered_x, ordered_y)
+        discordant = inversions(blocks_x, blocks_y)
         difference = pairs - of_x.pairs - of_y.pairs + of_both.pairs - 2 * discordant
         untied = np.sqrt((pairs - of_x.pairs) * (pairs - of_y.pairs))
         return np.stack([_ratio(together, spread), _ratio(difference, untied)], axis=1)
@@ -135,32 +145,43 @@ def rank_correlations(x: Array, y: Array) -> Statistic:
     return statistic
 
 
-def linear(readings: Sequence[Array], y: Array) -> Statistic:
+def linear(samples: Sequence[tuple[Rows, Sequence[Array], Array]], videos: int) -> Statistic:
     """Pearson's correlation and the root mean squared difference of several x with one y.
 
     Args:
-        readings: each of shape (videos,).
-        y: shape (videos,).
+        samples: of some of the videos each, which come first; then readings x, and y, of them.
+        videos: how many there are.
 
     Returns:
-        A function of counts, to values (resamples, 2 x readings): a correlation and an error each.
+        A function of counts, to values (resamples, values): a correlation and an error for each
+        reading of each sample.
     """
-    columns = [np.ones_like(y), y - y.mean(), (y - y.mean()) ** 2]
-    scales = []
-    for x in readings:
-        near = x - x.mean()  # near the mean the sums of squares lose no digits
-        columns += [near, near**2, near * columns[1], (x - y) ** 2]
-        scales.append(1e-20 * float(near @ near) * float(columns[2].sum()) / len(y) ** 2)
-    moments = np.stack(columns, axis=1)
+    columns, scales = [], []
+    for rows, readings, y in samples:
+        of_y = [np.ones_like(y), y - y.mean(), (y - y.mean()) ** 2]
+        found = list(of_y)
+        for x in readings:
+            near = x - x.mean()  # near the mean the sums of squares lose no digits
+            found += [near, near**2, near * of_y[1], (x - y) ** 2]
+            scale = float(near @ near) * float(of_y[2].sum()) / max(len(y), 1) ** 2
+            scales.append(1e-20 * scale)
+        moments = np.zeros((len(found), videos))
+        moments[:, rows] = found
+        columns.append(moments)
+    # One product for all of them; torch's needs a third of the time of NumPy's.
+    together = torch.from_numpy(np.concatenate(columns)).T.contiguous()
 
     def statistic(counts: Counts) -> Array:
-        n, sum_y, yy, *sums = (counts @ moments).T
-        found = []
-        for k, scale in enumerate(scales):
-            sum_x, xx, xy, squared = sums[4 * k : 4 * k + 4]
-            spread = (n * xx - sum_x**2) * (n * yy - sum_y**2)
-            spread[spread <= scale * n**4] = 0  # what rounding leaves of a constant
-            found += [_ratio(n * xy - sum_x * sum_y, np.sqrt(spread)), np.sqrt(_ratio(squared, n))]
+        sums = iter((torch.from_numpy(counts).double() @ together).numpy().T)
+        found, left = [], iter(scales)
+        for _, readings, _ in samples:
+            n, sum_y, yy = next(sums), next(sums), next(sums)
+            for _ in readings:
+                sum_x, xx, xy, squared = next(sums), next(sums), next(sums), next(sums)
+                spread = (n * xx - sum_x**2) * (n * yy - sum_y**2)
+                spread[spread <= next(left) * n**4] = 0  # what rounding leaves of a constant
+                correlation = _ratio(n * xy - sum_x * sum_y, np.sqrt(spread))
+                found += [correlation, np.sqrt(_ratio(squared, n))]
         return np.stack(found, axis=1)
 
     return statistic
@@ -181,10 +202,10 @@ def _ratio(above: Array, below: Array) -> Array:
     return result
 
 
-def _taken(values: Counts, columns: npt.NDArray[np.int64]) -> Counts:
-    """Columns of an array, as `np.take` gives them; torch copies them in half the time."""
-    taken: Counts = torch.from_numpy(values).index_select(1, torch.from_numpy(columns)).numpy()
-    return taken
+def _dot(one: torch.Tensor, other: torch.Tensor, of: type = np.float64) -> Array:
+    """Sums of products over the rows, (rows, resamples) to (resamples,)."""
+    total = np.einsum("vr,vr->r", one.numpy(), other.numpy(), dtype=of)
+    return np.asarray(total, dtype=np.float64)
 
 
 def _joint(x: Array, y: Array) -> Array:
@@ -198,36 +219,59 @@ class _Ranked:
     """Values sorted once, with their ties; equal values are in the order of others."""
 
     def __init__(self, values: Array, then: Array) -> None:
-        _, self.group, sizes = np.unique(values, return_inverse=True, return_counts=True)
-        self.order = np.lexsort((then, values))
-        self.last = np.cumsum(sizes) - 1
+        _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
+        self.group = torch.from_numpy(group)
+        self.order = torch.from_numpy(np.lexsort((then, values)))
+        self.last = torch.from_numpy(np.cumsum(sizes) - 1)
         self.ties = len(sizes) < len(values)
+        self.shape = _blocks(len(values))
+        # Without ties a rank is what is drawn before a video and half of what is drawn of it.
+        steps = self.shape[0] * self.shape[1] // _STEP
+        sums = torch.ones(_STEP, _STEP).tril() - (0 if self.ties else torch.eye(_STEP) / 2)
+        self.sums = sums.expand(steps, -1, -1)
 
-    def ranks(self, counts: Counts) -> tuple[Counts, Counts, Counts]:
-        """Counts in the order of the values; totals and centred ranks of the distinct values.
+    def ranks(self, drawn: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rank the videos drawn.
 
-        A rank is that of the middle of its ties, minus the mean rank; the smallest value is first.
+        Args:
+            drawn: counts, shape (videos, resamples).
+
+        Returns:
+            Counts in the order of the values, in blocks (blocks, size, resamples), zero beyond the
+            last; totals and centred ranks of the distinct values, (values, resamples). A rank is
+            that of the middle of its ties, minus the mean rank; the smallest value is first.
         """
-        ordered = _taken(counts, self.order)
-        # torch's running sums take a third of the time of NumPy's; both are exact here.
-        upto: Counts = torch.from_numpy(ordered).cumsum(1).numpy()
-        totals = ordered
-        if self.ties:
-            upto = _taken(upto, self.last)
-            totals = np.diff(upto, axis=1, prepend=np.float32(0))
-        middle = totals + upto[:, -1:]
-        middle *= -0.5
-        middle += upto
-        return ordered, totals, middle
+        videos, resamples = drawn.shape
+        ordered = torch.empty(self.shape[0] * self.shape[1], resamples)
+        torch.index_select(drawn, 0, self.order, out=ordered[:videos])
+        ordered[videos:] = 0
+        # Running sums as matrix products over a few videos at a time, from what is before them.
+        steps = ordered.view(-1, _STEP, resamples)
+        sums = steps.sum(1)
+        before = sums.cumsum(0)
+        half = before[-1] / 2
+        before -= sums
+        before -= half
+        blocks = ordered.view(*self.shape, resamples)
+        upto = torch.bmm(self.sums, steps).add_(before[:, None]).flatten(0, 1)
+        if not self.ties:
+            return blocks, ordered[:videos], upto[:videos]
+        upto = upto.index_select(0, self.last)
+        totals = torch.empty_like(upto)
+        torch.add(upto[0], half, out=totals[0])
+        torch.sub(upto[1:], upto[:-1], out=totals[1:])
+        return blocks, totals, upto.sub_(totals, alpha=0.5)
 
 
 class _Totals:
     """How often each distinct value is drawn, and the two sums that ties take away."""
 
-    def __init__(self, totals: Counts | Array, drawn: Array) -> None:
-        squares = totals * totals
-        self.pairs: Array = (np.vecdot(squares, np.ones_like(squares[0])) - drawn) / 2
-        self.cubes: Array = np.vecdot(squares, totals).astype(np.float64)
+    def __init__(self, totals: torch.Tensor, drawn: Array) -> None:
+        # Both sums are exact in single precision below 2^24.
+        few = float(totals.numpy().max()) ** 2 * float(drawn.max()) < 2**24
+        of = np.float32 if few else np.float64
+        self.pairs = (_dot(totals, totals, of) - drawn) / 2
+        self.cubes = _dot((totals * totals) if few else totals.double() ** 2, totals, of)
 
 
 class _Inversions:
@@ -239,46 +283,46 @@ class _Inversions:
     per resample n^1.5 multiplications at the speed of a matrix product.
     """
 
-    def __init__(self, by_x: npt.NDArray[np.int64], by_y: npt.NDArray[np.int64]) -> None:
-        size = max(32, round(1.5 * len(by_x) ** 0.5))  # measured: flat around it
-        self.shape = (-(-len(by_x) // size), size)
-        in_y = np.arange(self.shape[0] * size)  # padding comes last in both orders
-        in_y[: len(by_x)] = np.argsort(by_y)[by_x]
+    def __init__(self, by_x: torch.Tensor, by_y: torch.Tensor) -> None:
+        blocks, size = shape = _blocks(len(by_x))
+        in_y = np.arange(blocks * size)  # padding comes last in both orders
+        in_y[: len(by_x)] = np.argsort(by_y.numpy())[by_x.numpy()]
         in_x = np.argsort(in_y)
-        self.table = np.eye(self.shape[0], dtype=np.float32)[in_y.reshape(self.shape) // size]
-        self.above = np.tril(np.ones((self.shape[0],) * 2, np.float32), k=-1)
-        self.within_x = _inverted(in_y.reshape(self.shape)).astype(np.float32)
-        block = in_x.reshape(self.shape) // size
-        counted = block[:, :, None] == block[:, None, :]
-        self.within_y = (_inverted(in_x.reshape(self.shape)) & ~counted).astype(np.float32)
+        block_y, block_x = in_y.reshape(shape) // size, in_x.reshape(shape) // size
+        # Marks and table are made by one product.
+        of_x = np.empty((blocks, size + blocks, size), np.float32)
+        of_x[:, :size] = _inverted(in_y.reshape(shape))
+        of_x[:, size:] = block_y[:, None, :] == np.arange(blocks)[:, None]
+        of_y = _inverted(in_x.reshape(shape)) & (block_x[:, :, None] != block_x[:, None, :])
+        self.size = size
+        self.of_x, self.of_y = torch.from_numpy(of_x), torch.from_numpy(of_y.astype(np.float32))
+        self.before = torch.ones(blocks, blocks).tril(-1)
+        self.above = torch.ones(blocks, blocks).triu(1).expand(blocks, -1, -1)
 
-    def __call__(self, ordered_x: Counts, ordered_y: Counts) -> Array:
+    def __call__(self, blocks_x: torch.Tensor, blocks_y: torch.Tensor) -> Array:
         """The pairs in each resample, of counts in both orders: (resamples,)."""
-        blocks_x, blocks_y = self._blocks(ordered_x), self._blocks(ordered_y)
-        together = self._within(blocks_x, self.within_x) + self._within(blocks_y, self.within_y)
-        table = blocks_x @ self.table  # (blocks of x, resamples, blocks of y)
-        before = np.cumsum(table, axis=0) - table
-        pairs: Array = together + np.einsum(
-            "irj,irj->r", table, before @ self.above, dtype=np.float64
-        )
-        return pairs
+        found = torch.bmm(self.of_x, blocks_x)
+        marked, table = found[:, : self.size], found[:, self.size :]
+        within = _within(marked, blocks_x) + _within(torch.bmm(self.of_y, blocks_y), blocks_y)
+        table = table.contiguous()  # (blocks of x, blocks of y, resamples)
+        before = (self.before @ table.flatten(1)).view_as(table)
+        across = _dot(table.flatten(0, 1), torch.bmm(self.above, before).flatten(0, 1))
+        return within + across
 
-    def _blocks(self, ordered: Counts) -> Counts:
-        """Counts cut into blocks: (blocks, resamples, size)."""
-        blocks, size = self.shape
-        padded = np.empty((len(ordered), blocks * size), np.float32)
-        padded[:, : ordered.shape[1]] = ordered
-        padded[:, ordered.shape[1] :] = 0
-        return padded.reshape(len(ordered), blocks, size).transpose(1, 0, 2)
 
-    @staticmethod
-    def _within(blocks: Counts, marked: Counts) -> Array:
-        pairs = np.einsum("brs,brs->br", blocks @ marked, blocks)
-        total: Array = pairs.sum(axis=0, dtype=np.float64)
-        return total
+def _within(marked: torch.Tensor, blocks: torch.Tensor) -> Array:
+    """Sums of products of (blocks, size, resamples), each block's exact in single precision."""
+    total: Array = np.einsum("bsr,bsr->br", marked.numpy(), blocks.numpy()).sum(0, dtype=np.float64)
+    return total
+
+
+def _blocks(videos: int) -> tuple[int, int]:
+    """Into how many blocks of which size videos are cut."""
+    size = _STEP * max(1, round(1.25 * videos**0.5 / _STEP))  # measured: flat around it
+    return -(-videos // size), size
 
 
 def _inverted(places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which pairs of a block are in the opposite order elsewhere: (b, s) to (b, s, s)."""
-    earlier = np.triu(np.ones((places.shape[1],) * 2, dtype=np.bool_), k=1)
-    return (places[:, :, None] > places[:, None, :]) & earlier
+    """Which earlier ones of a block each is before elsewhere: (b, s) to (b, s, s)."""
+    earlier = np.tril(np.ones((places.shape[1],) * 2, dtype=np.bool_), k=-1)
+    return (places[:, :, None] < places[:, None, :]) & earlier

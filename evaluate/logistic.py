@@ -17,11 +17,18 @@ Array = npt.NDArray[np.float64]
 FEWEST = 5
 """Videos for a fit: one more than the curve has parameters."""
 
-_EVALUATIONS = 5000
+_EVALUATIONS = 200
 
-_NARROWEST, _WIDEST = np.log(0.05), 14.0
+_STARTS = (0.25, 1.0)
+"""Widths to start at, the first that of published code, in standard deviations of the scores."""
+
+_FARTHEST = 16.0
+"""The farthest middle from all scores, in widths: from there the curve is an exponential one, and
+rounding leaves nothing of it farther out."""
+
+_NARROWEST, _WIDEST = np.log(0.05), np.log(100)
 """Logarithms of widths, in standard deviations of the scores. Below the first the curve is a step
-between two videos, whose place and height rounding decides; above the last it is a line."""
+between two videos, whose place and height rounding decides; at the last it is a line to 1e-5."""
 
 
 @dataclass(frozen=True)
@@ -40,39 +47,66 @@ class Logistic:
         return fitted
 
 
-def fit_logistic(x: Array, y: Array) -> Logistic | None:
-    """Fit MOS y to scores x, shape (videos,), neither constant; None if no optimum is found.
+def fit_logistic(x: Array, y: Array) -> Logistic:
+    """Fit MOS y to scores x, shape (videos,), neither constant.
 
-    The start is that of the published code: the extremes of y, the mean of x, a quarter of its
-    standard deviation. The fit is made on standardised scores, its steps in units of their own:
-    published code hands x itself to `scipy.optimize.curve_fit`, whose steps are in proportion to a
-    parameter, so that a middle that starts at 0 never moves (docs/evaluation.md has the
-    difference). Bounded and with exact derivatives, it gives the same bits every time, which
-    MINPACK on numerical ones did not for few videos.
+    For a middle and a width the best top and bottom follow by linear regression, so that only these
+    two are searched for, on standardised scores: scores that are almost the MOS, whose curve is a
+    line with its ends far away, are fitted as well as others. Where a line, an exponential curve or
+    a step is best, the search ends at its bounds, which is a fit too. Published code hands x itself
+    to `scipy.optimize.curve_fit`, whose steps are in proportion to a parameter, so that a middle
+    that starts at 0 never moves (docs/evaluation.md has the difference). With exact derivatives and
+    two fixed starts the search gives the same bits every time.
     """
     centre, spread = float(x.mean()), float(x.std())
-    unit = (x - centre) / spread
+    unit, near = (x - centre) / spread, (y - y.mean()) / y.std()
+
+    lowest, highest = float(unit.min()), float(unit.max())
+
+    def placed(parameters: Array) -> tuple[float, float, int]:
+        """The middle, the width, and at which bound the middle is: -1, 0 for none, or 1."""
+        middle, width = float(parameters[0]), float(np.exp(parameters[1]))
+        low, high = lowest - _FARTHEST * width, highest + _FARTHEST * width
+        return min(max(middle, low), high), width, int(middle > high) - int(middle < low)
+
+    def direction(parameters: Array) -> tuple[Array, Array]:
+        """The curve without its mean, at length 1, and its derivatives at the same scale."""
+        middle, width, at = placed(parameters)
+        distance = (unit - middle) / width
+        share = expit(distance)
+        slope = share * expit(-distance)
+        found = np.stack([share, -slope / width * (at == 0), -slope * (distance + _FARTHEST * at)])
+        found -= found.mean(axis=1, keepdims=True)
+        found /= np.linalg.norm(found[0])
+        return found[0], found[1:]
 
     def residuals(parameters: Array) -> Array:
-        top, bottom, middle, log_width = parameters
-        distance: Array = bottom + (top - bottom) * expit((unit - middle) / np.exp(log_width)) - y
-        return distance
+        curve, _ = direction(parameters)
+        left: Array = (curve @ near) * curve - near
+        return left
 
     def jacobian(parameters: Array) -> Array:
-        top, bottom, middle, log_width = parameters
-        share = expit((unit - middle) / np.exp(log_width))
-        slope = (top - bottom) * share * (1 - share) / np.exp(log_width)
-        return np.stack([share, 1 - share, -slope, -slope * (unit - middle)], axis=1)
+        curve, turns = direction(parameters)
+        # Variable projection, after Kaufman: what regression on the curve does not take up.
+        left: Array = (curve @ near) * (turns - np.outer(turns @ curve, curve))
+        return left.T
 
-    found = least_squares(
-        residuals,
-        x0=[y.max(), y.min(), 0, np.log(0.25)],
-        jac=jacobian,
-        bounds=([-np.inf, -np.inf, -np.inf, _NARROWEST], [np.inf, np.inf, np.inf, _WIDEST]),
-        x_scale=[y.std(), y.std(), 1, 1],
-        max_nfev=_EVALUATIONS,
+    found = min(
+        (
+            least_squares(
+                residuals,
+                x0=[0, np.log(width)],
+                jac=jacobian,
+                bounds=([-np.inf, _NARROWEST], [np.inf, _WIDEST]),
+                max_nfev=_EVALUATIONS,
+            )
+            for width in _STARTS
+        ),
+        key=lambda one: one.cost,
     )
-    if found.status <= 0 or not np.all(np.isfinite(found.x)):
-        return None
-    top, bottom, middle, log_width = map(float, found.x)
-    return Logistic(top, bottom, centre + spread * middle, spread * float(np.exp(log_width)))
+    middle, width, _ = placed(found.x)
+    share = expit((unit - middle) / width)
+    varied = share - share.mean()
+    height = float(varied @ (y - y.mean())) / float(varied @ varied)
+    bottom = float(y.mean()) - height * float(share.mean())
+    return Logistic(bottom + height, bottom, centre + spread * middle, spread * width)

@@ -43,6 +43,7 @@ def measure(
     failed: Mapping[str, str],
     mos_range: tuple[float, float],
     categories: Mapping[str, str] | None = None,
+    labels: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Compute everything in `metrics.json` from one part's predictions.
 
@@ -58,6 +59,7 @@ def measure(
         failed: the reason for each video that has no features.
         mos_range: lowest and highest MOS, recorded: the unit of "rmse".
         categories: by video id, for those that have one.
+        labels: how many of the part's videos have one in a dimension; without it those predicted.
 
     Returns:
         Plain dicts, lists and Python numbers that are strict JSON; docs/evaluation.md describes
@@ -73,13 +75,16 @@ def measure(
     answers = by_task.get("question", predictions.iloc[:0])
     predicted, label = paired_scores(predictions)
     category = predicted.index.map(categories or {})
+    measured = _scores(predicted, label, scores)
+    for name, found in measured["dimensions"].items():
+        found["labelled"] = found["n"] if labels is None else labels.get(name, 0)
     return {
         "split": split,
         "part": part,
         "mos_range": [float(bound) for bound in mos_range],
         "intervals": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "seed": bootstrap.SEED},
         "coverage": _coverage(set(predictions["video"]), labelled, failed),
-        **_scores(predicted, label, scores),
+        **measured,
         "weighted": _scores(paired_scores(predictions, "weighted")[0], label),
         "categories": {
             name: _scores(predicted[category == name], label[category == name])
@@ -180,17 +185,15 @@ def _scores(
 
 
 def _add_level_accuracy(found: dict[str, Any], rows: pd.DataFrame) -> None:
-    words = rows[rows["label"].notna() & rows["label_text"].notna()]
-    value = None if words.empty else float(_right(words).mean())
-    found["level_accuracy"] = value
-    found["level_accuracy_ci"] = None
-    if value is not None:
-        right = np.asarray(_right(words), dtype=np.float64)
-        resampled = bootstrap.resampled(len(words), bootstrap.mean(right))
-        found["level_accuracy_ci"] = bootstrap.interval(resampled)
-    elif found["n"]:
-        reasons = [found.get("reason"), "the labels have no level words"]
-        found["reason"] = "; ".join(filter(None, reasons))
+    accuracy = _accuracy(rows[rows["label"].notna()])
+    reason, n = accuracy.pop("reason", None), accuracy.pop("n")
+    found |= {f"level_{name}": value for name, value in accuracy.items()}
+    if not n and found["n"]:
+        reason = "the labels have no level words"
+    elif not n:
+        reason = None  # that there are no labels stands there already
+    if reasons := [text for text in (found.get("reason"), reason) if text]:
+        found["reason"] = "; ".join(reasons)
 
 
 def _mean(agreements: Sequence[Agreement], resampled: Array) -> dict[str, Any]:

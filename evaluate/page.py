@@ -1,8 +1,10 @@
 """Pages that need nothing beside themselves: templates that escape what comes from the data."""
 
+import re
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
 
 def template(name: str, span: tuple[float, float]) -> jinja2.Template:
@@ -26,6 +28,7 @@ def template(name: str, span: tuple[float, float]) -> jinja2.Template:
         difference=lambda value: _number(value, "+z.3f"),
         mos=lambda value: _number(value, f"z.{digits}f"),
         percent=lambda value: _number(100 * value, "z.1f") + " %",
+        path=_breakable,
         points=lambda value: _number(100 * value, "+z.1f"),
     )
     return environment.get_template(name)
@@ -34,3 +37,8 @@ def template(name: str, span: tuple[float, float]) -> jinja2.Template:
 def _number(value: float, form: str) -> str:
     """A number with a true minus sign, and no minus before zero."""
     return format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def _breakable(name: str) -> Markup:
+    """A path that narrow cells break behind a folder or a word, or before its suffix."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/_])|(?=\.\w+$)", name))

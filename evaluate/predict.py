@@ -43,6 +43,9 @@ LABELLED = ["label", "label_text"]
 FORMAT = "3"
 """Of predictions.parquet; a file of another is made anew."""
 
+FOLDER = "checkpoint_folder"
+"""Where the file names its checkpoint's folder, which may be another one later."""
+
 LEVEL_VALUES = tuple((k + 0.5) / len(LEVELS) for k in range(len(LEVELS)))
 """The score in [0, 1] that each level word stands for: the middle of its fifth of the scale."""
 
@@ -280,14 +283,15 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_predictions(path: Path, made_by: Mapping[str, str]) -> pd.DataFrame:
-    """The stored predictions, columns KEY and PREDICTED; none if others made them.
+    """The stored predictions, columns KEY and PREDICTED; none if the file is of an older format.
 
     Args:
         path: predictions.parquet, which need not exist.
-        made_by: what the predictions must come from: the checkpoint's digest and the features'.
+        made_by: what the predictions must come from: the checkpoint's digest and the features';
+            `FOLDER` among it is not compared.
 
     Raises:
-        FineVQError: the file is damaged.
+        FineVQError: the file is damaged, or others made it.
     """
     if not path.is_file():
         return table_of()
@@ -295,10 +299,17 @@ def read_predictions(path: Path, made_by: Mapping[str, str]) -> pd.DataFrame:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise FineVQError(f"{path}: damaged; delete it and evaluate again") from error
-    metadata = table.schema.metadata or {}
-    wanted = {**made_by, "format": FORMAT}
-    if any(metadata.get(key.encode()) != value.encode() for key, value in wanted.items()):
+    metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    if metadata.get("format") != FORMAT:
         return table_of()
+    for what, wanted in made_by.items():
+        if what != FOLDER and (found := metadata.get(what, "")) != wanted:
+            maker = metadata.get(FOLDER, "of an unknown folder")
+            raise FineVQError(
+                f"{path}: made with the {what} {found[:12]} (checkpoint {maker}), not with "
+                f"{wanted[:12]}, and would be lost; set evaluate.out to another folder, or delete "
+                "the file"
+            )
     return _typed(table.to_pandas()[KEY + PREDICTED])
 
 

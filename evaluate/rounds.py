@@ -14,9 +14,13 @@ from accelerate import PartialState
 from ..cache.store import FeatureStore
 from ..dataset.videos import Dataset
 from ..errors import FineVQError
-from .agreement import METRICS
-from .run import Progress, evaluate, write_metrics
+from .agreement import CORRELATIONS, METRICS
+from .metrics import kind_order
+from .page import template
+from .run import Progress, evaluate, results_name, write_metrics
 from .settings import EvaluateSettings
+
+ACCURACIES = ("level_accuracy", "level_balanced_accuracy", "accuracy", "balanced_accuracy")
 
 ROUND = "{split}"
 """Stands for the round's split in the checkpoint's path."""
@@ -34,10 +38,11 @@ def evaluate_rounds(
     allow_leakage: bool = False,
     progress: Callable[[str], Progress] = lambda split: lambda done, total: None,
 ) -> dict[str, Any]:
-    """Measure each split and write rounds.json into `settings.out`.
+    """Measure each split, and write rounds.json and the page rounds.html into `settings.out`.
 
-    A round's results go to `settings.out`/SPLIT. Its predictions go there too if each round has a
-    checkpoint of its own; a checkpoint that serves all rounds predicts a video only once.
+    A round's results go to the folder `results_name` in `settings.out`. Its predictions go to
+    `settings.out`/SPLIT if each round has a checkpoint of its own; a checkpoint that serves all
+    rounds predicts a video only once.
 
     Args:
         dataset: with the splits.
@@ -53,7 +58,7 @@ def evaluate_rounds(
     Returns:
         The content of rounds.json: for each dimension and their mean, for each metric, its
         "median", "mean" and "deviation" (of a sample) over the rounds that define it, and the
-        "values" of all rounds.
+        "values" of all rounds; "questions" has these of the accuracies on each kind.
 
     Raises:
         FineVQError: a split is named twice; or as `evaluate`.
@@ -62,8 +67,9 @@ def evaluate_rounds(
         raise FineVQError(f"a split is named twice: {', '.join(splits)}")
     rounds = []
     for split in splits:
-        results = settings.out / split
-        own = settings.model_copy(update={"out": results}) if ROUND in checkpoint else settings
+        results = settings.out / results_name(split, settings.part)
+        apart = settings.model_copy(update={"out": settings.out / split})
+        own = apart if ROUND in checkpoint else settings
         there = dataset.settings.model_copy(update={"split": split})
         rounds.append(
             evaluate(
@@ -87,17 +93,37 @@ def evaluate_rounds(
             for name in rounds[0]["dimensions"]
         },
         "mean": _spread([one["mean"] for one in rounds]),
+        "questions": {
+            kind: _spread([one["questions"].get(kind, {}) for one in rounds])
+            for kind in sorted({k for one in rounds for k in one["questions"]}, key=kind_order)
+        },
     }
     if PartialState().is_main_process:
-        write_metrics(settings.out / "rounds.json", found)
+        path = settings.out / f"{results_name('rounds', settings.part)}.json"
+        write_metrics(path, found)
+        _write_page(path.with_suffix(".html"), found, checkpoint, dataset.settings.mos_range)
     return found
 
 
+def _write_page(
+    path: Path, found: dict[str, Any], checkpoint: str, mos_range: tuple[float, float]
+) -> None:
+    splits = found["splits"]
+    html = template("rounds.html", mos_range).render(
+        title=f"FineVQ on {found['dataset']}: {len(splits)} rounds, part {found['part']}",
+        facts={"Checkpoint": checkpoint, "Splits": ", ".join(splits)},
+        rounds=found,
+        correlations=CORRELATIONS,
+    )
+    path.write_text(html + "\n", encoding="utf-8", newline="\n")
+
+
 def _spread(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of the metrics that a round has; a round without one of them counts as one with null."""
     return {
-        metric: _summary([one[metric] for one in rounds])
-        for metric in METRICS
-        if metric in rounds[0]
+        metric: _summary([one.get(metric) for one in rounds])
+        for metric in (*METRICS, *ACCURACIES)
+        if any(metric in one for one in rounds)
     }
 
 

@@ -1,7 +1,7 @@
 """Running stage three: predict what is not predicted yet, measure, report."""
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from accelerate import PartialState
 
 from ..cache.store import FeatureStore
 from ..dataset.questions import Question, load_questions
-from ..dataset.splits import load_split
+from ..dataset.splits import Part, load_split
 from ..dataset.videos import Dataset, Video
-from ..errors import DatasetError
+from ..errors import DatasetError, FineVQError
 from ..extract.encoder import pick_device
 from ..train.checkpoint import digest, load_checkpoint, read_info
 from ..train.prompts import ProfileName
@@ -21,6 +21,7 @@ from ..train.reading import in_store
 from ..train.training_set import read_training_set
 from .metrics import measure
 from .predict import (
+    FOLDER,
     KEY,
     Predictor,
     expected,
@@ -55,7 +56,8 @@ def evaluate(
 
     Writes predictions.parquet into `settings.out`, and metrics.json, report.html and figures/ into
     `results`. Predictions that are there already, by the same checkpoint on the same features, are
-    not made again; without any to make, the model is not loaded. Started by `torchrun` on several
+    not made again; without any to make, the model is not loaded. Nothing of another checkpoint,
+    split or part is overwritten. Started by `torchrun` on several
     processes, each predicts its share of the videos, and the first of them measures and writes.
 
     Args:
@@ -77,6 +79,8 @@ def evaluate(
         IdentityMismatch: it was trained on other features than those in the store.
         StoreError: videos of the part were not extracted yet.
         DatasetError: the part is empty, or has videos that the checkpoint was trained on.
+        FineVQError: `settings.out` holds predictions of another checkpoint or other features, or
+            `results` the metrics of another split or part.
     """
     state = PartialState(cpu=device == "cpu")
     info = read_info(checkpoint)
@@ -96,9 +100,15 @@ def evaluate(
     failures = store.failures()
     failed = {video.id: failures[video.id] for video in videos if video.id in failures}
 
-    settings.out.mkdir(parents=True, exist_ok=True)
     results = results or settings.out
-    made_by = {"checkpoint": digest(checkpoint), "features": store.layout.identity.digest}
+    measured_there = {"dataset": dataset.settings.name, "split": split, "part": part}
+    _check_results(results / "metrics.json", measured_there)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    made_by = {
+        "checkpoint": digest(checkpoint),
+        "features": store.layout.identity.digest,
+        FOLDER: str(checkpoint),
+    }
     questions = load_questions(dataset)
     wanted = expected(dataset, usable, questions, info.profile)
     path = settings.out / "predictions.parquet"
@@ -134,6 +144,7 @@ def evaluate(
         failed=failed,
         mos_range=dataset.settings.mos_range,
         categories=categories,
+        labels=Counter(dimension for video in videos for dimension in video.labels),
     )
     metrics["leakage"] = leakage
     results.mkdir(parents=True, exist_ok=True)
@@ -161,6 +172,26 @@ def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
     """Write metrics as strict JSON."""
     text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", "utf-8")
+
+
+def results_name(split: str, part: Part) -> str:
+    """The folder of the results of a split that is named: SPLIT, or SPLIT-PART for another part."""
+    return split if part == "test" else f"{split}-{part}"
+
+
+def _check_results(path: Path, here: Mapping[str, str]) -> None:
+    """Refuse to overwrite the metrics of another evaluation."""
+    try:
+        there = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):  # half a file of a run that was killed is no result
+        return
+    if any(there.get(key) != value for key, value in here.items()):
+        raise FineVQError(
+            f"{path}: holds dataset {there.get('dataset')}, split {there.get('split')}, part "
+            f"{there.get('part')}, which dataset {here['dataset']}, split {here['split']}, part "
+            f"{here['part']} would overwrite; name them with --split and --part, which have a "
+            "folder of their own, or set another evaluate.out"
+        )
 
 
 def _predict_rest(

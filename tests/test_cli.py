@@ -23,7 +23,7 @@ from finevq.cli.options import progress as progress_bar
 from finevq.errors import FineVQError
 
 COMMANDS = (
-    *("demo", "config", "extract", "train", "evaluate", "compare", "score", "serve"),
+    *("demo", "config", "extract", "train", "evaluate", "matrix", "compare", "score", "serve"),
     *("cache", "dataset"),
 )
 
@@ -94,7 +94,7 @@ def test_the_example_of_a_command_can_be_parsed(capsys, monkeypatch, command: st
         "train": (training_commands, "_train"),
         **{
             name: (evaluation_commands, f"_{name}")
-            for name in ("evaluate", "compare", "score", "serve")
+            for name in ("evaluate", "matrix", "compare", "score", "serve")
         },
         "cache": (cache_commands, "_cache"),
         "dataset": (dataset_commands, "_ratings"),
@@ -277,24 +277,25 @@ def test_a_missing_dataset_is_named(capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "split", "part", "checkpoint"),
+    ("arguments", "split", "part", "checkpoint", "folder"),
     [
-        pytest.param([], "scenes", "test", Path("runs/demo/checkpoint"), id="defaults"),
-        pytest.param(["--split", "random1"], "random1", "test", None, id="split"),
-        pytest.param(["--split", "7"], "7", "test", None, id="split that is a number"),
-        pytest.param(["--part", "val"], "scenes", "val", None, id="part"),
-        pytest.param(["--checkpoint", "other"], "scenes", "test", Path("other"), id="checkpoint"),
-        pytest.param(["--set", "train.out=o"], "scenes", "test", Path("o"), id="train.out"),
+        pytest.param([], "scenes", "test", Path("runs/demo/checkpoint"), "", id="defaults"),
+        pytest.param(["--split", "random1"], "random1", "test", None, "random1", id="split"),
+        pytest.param(["--split", "7"], "7", "test", None, "7", id="split that is a number"),
+        pytest.param(["--part", "val"], "scenes", "val", None, "scenes-val", id="part"),
+        pytest.param(["--checkpoint", "a"], "scenes", "test", Path("a"), "", id="checkpoint"),
+        pytest.param(["--set", "train.out=o"], "scenes", "test", Path("o"), "", id="train.out"),
     ],
 )
 def test_evaluate_takes_its_options(
-    monkeypatch, arguments: list[str], split: str, part: str, checkpoint: Path | None
+    monkeypatch, arguments: list[str], split: str, part: str, checkpoint: Path | None, folder: str
 ) -> None:
     calls = []
     monkeypatch.setattr(evaluation_commands, "run_evaluate", lambda *given: calls.append(given))
     assert cli.main(["evaluate", *arguments]) == 0
-    ((config, chosen, leakage),) = calls
+    ((config, chosen, results, leakage),) = calls
     assert leakage is False
+    assert results == config.evaluate.out / folder
     assert (config.dataset.split, config.evaluate.part) == (split, part)
     assert checkpoint is None or chosen == checkpoint
 

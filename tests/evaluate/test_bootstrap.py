@@ -9,13 +9,18 @@ from scipy import stats
 from finevq.evaluate import bootstrap
 from finevq.evaluate.logistic import fit_logistic
 
+
+def ranked(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return bootstrap.rank_correlations(x, y)(bootstrap.Drawn(counts))
+
+
 REFERENCES = {
-    "srcc": (lambda x, y, counts: bootstrap.rank_correlations(x, y)(counts)[:, 0], stats.spearmanr),
-    "krcc": (
-        lambda x, y, counts: bootstrap.rank_correlations(x, y)(counts)[:, 1],
-        stats.kendalltau,
+    "srcc": (lambda x, y, counts: ranked(x, y, counts)[:, 0], stats.spearmanr),
+    "krcc": (lambda x, y, counts: ranked(x, y, counts)[:, 1], stats.kendalltau),
+    "plcc": (
+        lambda x, y, counts: bootstrap.linear([(np.arange(len(y)), [x], y)], len(y))(counts)[:, 0],
+        stats.pearsonr,
     ),
-    "plcc": (lambda x, y, counts: bootstrap.linear([x], y)(counts)[:, 0], stats.pearsonr),
 }
 """By metric: ours of values and counts, and scipy's of the values drawn."""
 
@@ -51,7 +56,7 @@ def test_a_resampled_correlation_is_that_of_scipy(metric: str, videos: int, step
 )
 def test_kendalls_pairs_are_those_counted_one_by_one(rows: list[tuple[int, int, int]]) -> None:
     x, y, counts = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-    found = bootstrap.rank_correlations(x, y)(counts[None].astype(np.float32))[0, 1]
+    found = ranked(x, y, counts[None].astype(np.float32))[0, 1]
     drawn = np.repeat(np.arange(len(rows)), counts.astype(int))
     sign_x, sign_y = (np.sign(v[drawn][:, None] - v[drawn][None]) for v in (x, y))
     spread = np.sqrt((sign_x**2).sum() * (sign_y**2).sum())
@@ -86,7 +91,6 @@ def test_a_fit_finds_the_curve_that_made_the_labels() -> None:
     x = np.random.default_rng(0).normal(0, 1, 200)  # standardised: a middle near 0 is the hard case
     y = 20 + 60 / (1 + np.exp(-(x + 0.4) / 0.7))
     curve = fit_logistic(x, y)
-    assert curve is not None
     found = (curve.top, curve.bottom, curve.middle, curve.width)
     assert found == pytest.approx((80, 20, -0.4, 0.7), rel=1e-5)
 
@@ -97,3 +101,32 @@ def test_a_fit_does_not_depend_on_the_scale_of_the_scores() -> None:
     y = 50 + 10 * x + rng.normal(0, 5, 100)
     fits = [fit_logistic(scaled, y)(scaled) for scaled in (x, 1000 * x + 77)]
     np.testing.assert_allclose(fits[0], fits[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("videos", [5, 20, 200])
+@pytest.mark.parametrize("noise", [0, 1e-3, 0.1, 1])
+def test_scores_that_are_almost_the_labels_have_a_fit_as_good_as_a_line(
+    videos: int, noise: float
+) -> None:
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        y = rng.uniform(0, 100, videos)
+        x = y + noise * rng.normal(size=videos)
+        fitted = stats.pearsonr(fit_logistic(x, y)(x), y).statistic
+        assert fitted > stats.pearsonr(x, y).statistic - 1e-6
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pytest.param(lambda x: np.exp(x), id="exponential"),
+        pytest.param(lambda x: -np.exp(-x), id="exponential that levels off"),
+        pytest.param(lambda x: -x, id="falling line"),
+        pytest.param(lambda x: np.float64(x > 0.3), id="step"),
+    ],
+)
+def test_curves_at_the_border_of_the_logistic_ones_are_fitted_too(y) -> None:
+    x = np.linspace(-2, 2, 40)
+    curve = fit_logistic(x, y(x))
+    assert np.isfinite([curve.top, curve.bottom, curve.middle, curve.width]).all()
+    assert stats.pearsonr(curve(x), y(x)).statistic > 0.98

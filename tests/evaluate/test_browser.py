@@ -43,7 +43,12 @@ FIGURES = """(() => {
   const drawn = [...document.querySelectorAll("svg, img, .bar")];
   const seen = drawn.map((element) => element.getBoundingClientRect());
   const hidden = seen.filter((box) => box.width < 20 || box.height < 4).length;
-  return { figures: seen.length, hidden, page: document.documentElement.scrollWidth };
+  const tight = document.querySelectorAll(".confusion th, .confusion, #misses table");
+  const cut = [...tight].filter((e) => e.scrollWidth > e.clientWidth ||
+    e.tagName == "TABLE" && e.offsetWidth > e.parentElement.clientWidth).length;
+  const first = [...document.querySelectorAll(".wide th:first-child")];
+  const still = first.every((e) => getComputedStyle(e).position == "sticky");
+  return { figures: seen.length, hidden, cut, still, page: document.documentElement.scrollWidth };
 })()"""
 
 
@@ -191,7 +196,9 @@ def report(tmp_path: Path) -> Path:
 def test_the_report_opens_with_all_its_figures(browser: Browser, report: Path, width: int) -> None:
     browser.open(report.as_uri(), width)
     assert browser.value("innerWidth") == width
-    check_figures(browser, 2 * len(DIMENSIONS), width)
+    found = check_figures(browser, 2 * len(DIMENSIONS), width)
+    assert found["cut"] == 0
+    assert found["still"] == (width == 390)  # a wide table keeps its first column in sight
 
 
 @pytest.mark.parametrize("width", [390, 1440])
@@ -297,9 +304,10 @@ def fake_card(path: str) -> ScoreCard:
     return ScoreCard(path, (0.0, 100.0), ratings, None, replies, 8.0)
 
 
-def check_figures(browser: Browser, figures: int, width: int) -> None:
+def check_figures(browser: Browser, figures: int, width: int) -> dict[str, Any]:
     """All are there and visible, nothing is wider than the window, the console is silent."""
-    found = browser.value(FIGURES)
+    found: dict[str, Any] = browser.value(FIGURES)
     assert (found["figures"], found["hidden"]) == (figures, 0)
     assert found["page"] <= width
     assert browser.console() == []
+    return found

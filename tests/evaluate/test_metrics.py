@@ -52,7 +52,7 @@ def answers(kind, given_answers, right):
     )
 
 
-def measured(predictions, labelled=None, failed=None, categories=None):
+def measured(predictions, labelled=None, failed=None, categories=None, labels=None):
     return measure(
         predictions,
         split="scenes",
@@ -61,6 +61,7 @@ def measured(predictions, labelled=None, failed=None, categories=None):
         failed=failed or {},
         mos_range=(0.0, 100.0),
         categories=categories,
+        labels=labels,
     )
 
 
@@ -95,7 +96,29 @@ def test_level_accuracy_compares_the_words():
         "color", [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0],
         words=["bad", "bad", "fair", None], right_words=["bad", "poor", "fair", "good"],
     )  # fmt: skip
-    assert measured(rows)["dimensions"]["color"]["level_accuracy"] == 0.5
+    found = measured(rows)["dimensions"]["color"]
+    assert found["level_accuracy"] == 0.5
+    assert found["level_majority_baseline"] == 0.25
+    assert found["level_balanced_accuracy"] == 0.5
+
+
+def test_level_accuracy_stands_beside_what_guessing_gives():
+    rows = scores(
+        "color", [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0],
+        words=["bad"] * 4, right_words=["bad", "bad", "bad", "good"],
+    )  # fmt: skip
+    found = measured(rows)["dimensions"]["color"]
+    assert (found["level_accuracy"], found["level_majority_baseline"]) == (0.75, 0.75)
+    assert found["level_balanced_accuracy"] == 0.5
+    low, high = found["level_balanced_accuracy_ci"]
+    assert low <= 0.5 <= high
+
+
+def test_a_dimension_counts_its_labels_of_videos_that_were_not_predicted():
+    found = measured(scores("blur", *noisy(20)), labels={"blur": 23, "noise": 2})["dimensions"]
+    assert (found["blur"]["n"], found["blur"]["labelled"]) == (20, 23)
+    assert (found["noise"]["n"], found["noise"]["labelled"]) == (0, 2)
+    assert found["color"]["labelled"] == 0
 
 
 def test_dimensions_stand_in_the_order_of_the_paper():

@@ -10,8 +10,10 @@ import torch
 
 from finevq.dataset.questions import LEVELS, load_questions
 from finevq.dataset.videos import DIMENSIONS, Dataset
-from finevq.errors import CheckpointError
+from finevq.errors import CheckpointError, FineVQError
+from finevq.evaluate import predict as predict_module
 from finevq.evaluate.predict import (
+    FOLDER,
     KEY,
     LABELLED,
     PREDICTED,
@@ -19,6 +21,7 @@ from finevq.evaluate.predict import (
     expected,
     predict,
     read_predictions,
+    table_of,
     write_predictions,
 )
 from finevq.train.base import load_base
@@ -191,12 +194,31 @@ def test_predictions_come_back_from_their_file(
 
 
 @pytest.mark.parametrize("key", MADE_BY)
-def test_predictions_of_others_are_not_read(
-    predictor, dataset, read, tmp_path: Path, key: str
+def test_predictions_of_others_are_refused_by_name(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "predictions.parquet"
+    write_predictions(path, table_of(), MADE_BY | {FOLDER: "runs/a"})
+    with pytest.raises(FineVQError) as refused:
+        read_predictions(path, MADE_BY | {key: "0" * 64, FOLDER: "runs/b"})
+    words = (str(path), f"{key} {MADE_BY[key][:12]}", "runs/a", "evaluate.out")
+    assert all(word in str(refused.value) for word in words)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_folder_of_a_checkpoint_may_be_moved(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.parquet"
+    write_predictions(path, table_of(), MADE_BY | {FOLDER: "runs/a"})
+    assert read_predictions(path, MADE_BY | {FOLDER: "runs/b"}).empty
+
+
+def test_predictions_of_an_older_format_are_made_anew(
+    predictor, dataset, read, tmp_path: Path, monkeypatch
 ) -> None:
     path = tmp_path / "predictions.parquet"
-    write_predictions(path, run(predictor, dataset, read, list(dataset)), MADE_BY)
-    found = read_predictions(path, MADE_BY | {key: "0" * 64})
+    table = run(predictor, dataset, read, list(dataset))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(predict_module, "FORMAT", "2")
+        write_predictions(path, table, MADE_BY | {"checkpoint": "0" * 64})
+    found = read_predictions(path, MADE_BY)
     assert found.empty
     assert list(found.columns) == KEY + PREDICTED
 

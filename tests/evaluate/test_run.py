@@ -1,6 +1,7 @@
 """Evaluation: what is predicted is kept, and what changed is seen."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ def test_another_split_of_predicted_videos_needs_no_model(
     split.write_text("\n".join(["video,part", *lines]) + "\n")
     no_model()
     val = settings.model_copy(update={"part": "val"})
-    assert evaluate(dataset, store, checkpoints[0], val)["dimensions"]["blur"]["n"] == 3
+    found = evaluate(dataset, store, checkpoints[0], val, results=settings.out / "parts-val")
+    assert found["dimensions"]["blur"]["n"] == 3
     assert len(predictions(settings)["video"].unique()) == 5  # none is thrown away
 
 
@@ -115,7 +117,15 @@ def test_only_videos_without_predictions_are_predicted(
     evaluate(dataset, store, checkpoints[0], settings)
     told = []
     val = settings.model_copy(update={"part": "val"})
-    evaluate(dataset, store, checkpoints[0], val, progress=lambda *at: told.append(at))
+    elsewhere = settings.out / "parts-val"
+    evaluate(
+        dataset,
+        store,
+        checkpoints[0],
+        val,
+        results=elsewhere,
+        progress=lambda *at: told.append(at),
+    )
     assert told[-1] == (3, 3)
     assert len(predictions(settings)["video"].unique()) == 8
 
@@ -124,7 +134,7 @@ def test_parts_evaluated_one_by_one_have_the_metrics_of_each_alone(
     dataset, store, checkpoints, settings
 ) -> None:
     val = settings.model_copy(update={"part": "val"})
-    evaluate(dataset, store, checkpoints[0], val)
+    evaluate(dataset, store, checkpoints[0], val, results=settings.out / "parts-val")
     after = evaluate(dataset, store, checkpoints[0], settings)
     elsewhere = settings.model_copy(update={"out": settings.out.with_name("alone")})
     assert evaluate(dataset, store, checkpoints[0], elsewhere) == after
@@ -201,19 +211,41 @@ def test_failed_video_is_listed_with_its_reason(dataset, make_store, checkpoints
         "missing": [],
     }
     assert "made/test2.mp4" not in set(predictions(settings)["video"])
+    blur = metrics["dimensions"]["blur"]
+    assert (blur["n"], blur["labelled"]) == (4, 5)
 
 
-def test_another_checkpoint_makes_all_predictions_anew(
-    dataset, store, checkpoints, settings
+def test_predictions_of_another_checkpoint_are_refused_and_kept(
+    dataset, store, checkpoints, settings, no_model
 ) -> None:
     evaluate(dataset, store, checkpoints[0], settings)
-    first = predictions(settings)
-    told = []
-    evaluate(dataset, store, checkpoints[1], settings, progress=lambda *at: told.append(at))
-    assert told[-1] == (5, 5)
-    second = predictions(settings)
-    scores = first["task"] == "score"
-    assert not (first["prediction"] == second["prediction"])[scores].any()
+    before = (settings.out / "predictions.parquet").read_bytes()
+    no_model()
+    with pytest.raises(FineVQError, match=rf"checkpoint {re.escape(str(checkpoints[0]))}\), not"):
+        evaluate(dataset, store, checkpoints[1], settings)
+    assert (settings.out / "predictions.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("changed", [{"part": "val"}, {"split": "other"}, {"name": "renamed"}])
+def test_the_metrics_of_another_evaluation_are_refused_and_kept(
+    dataset, store, checkpoints, settings, changed
+) -> None:
+    evaluate(dataset, store, checkpoints[0], settings)
+    path = settings.out / "metrics.json"
+    there = json.loads(path.read_text()) | {
+        "dataset" if key == "name" else key: value for key, value in changed.items()
+    }
+    path.write_text(json.dumps(there))
+    with pytest.raises(FineVQError, match=r"would overwrite; name them with --split and --part"):
+        evaluate(dataset, store, checkpoints[0], settings)
+    assert json.loads(path.read_text()) == there
+
+
+def test_half_a_file_of_metrics_is_written_anew(dataset, store, checkpoints, settings) -> None:
+    settings.out.mkdir()
+    (settings.out / "metrics.json").write_text('{"split": "pa')
+    metrics = evaluate(dataset, store, checkpoints[0], settings)
+    assert json.loads((settings.out / "metrics.json").read_text()) == metrics
 
 
 def test_store_of_other_features_is_refused(dataset, make_store, checkpoints, settings) -> None:
@@ -267,12 +299,13 @@ def test_a_run_that_was_stopped_goes_on_with_the_videos_that_are_left(
 
 
 def test_a_video_seen_in_training_is_refused_unless_it_is_allowed(
-    dataset, store, checkpoints, settings, tmp_path
+    dataset, make_store, checkpoints, settings, tmp_path
 ) -> None:
+    store = make_store(dataset.ids, sha256=dict.fromkeys(dataset.ids, "0" * 64))
     copied = shutil.copytree(checkpoints[0], tmp_path / "checkpoint")
     before = evaluate(dataset, store, copied, settings)
     assert before["leakage"]["checked"] is False
-    # The made features all have one hash: the training videos have the content of the others.
+    # All files have one hash: the training videos have the content of the others.
     write_training_set(copied, [v for v in dataset if "/train" in v.id], store)
     with pytest.raises(DatasetError, match=r"5 of 5 videos .* made/test0\.mp4; .*--allow-leakage"):
         evaluate(dataset, store, copied, settings)
@@ -313,12 +346,43 @@ def test_rounds_are_evaluations_of_their_splits_and_their_spread(
         metrics = json.loads((settings.out / name / "metrics.json").read_text())
         assert (metrics["split"], metrics["coverage"]["predicted"]) == (name, 3)
         values.append(metrics["dimensions"]["blur"]["srcc"])
+    accuracies = [
+        json.loads((settings.out / name / "metrics.json").read_text())["questions"]["yes-no noise"][
+            "accuracy"
+        ]
+        for name in rounds
+    ]
+    accuracy = found["questions"]["yes-no noise"]["accuracy"]
+    assert accuracy["values"] == accuracies
+    assert accuracy["mean"] == pytest.approx(np.mean(accuracies))
     spread = found["dimensions"]["blur"]["srcc"]
     assert spread["values"] == values
     assert spread["median"] == pytest.approx(np.median(values))
     assert spread["mean"] == pytest.approx(np.mean(values))
     assert spread["deviation"] == pytest.approx(np.std(values, ddof=1))
     assert predictions(settings)["video"].nunique() == 5  # one checkpoint predicts each once
+
+
+def test_rounds_of_another_part_stand_beside_those_of_the_test_part(
+    dataset, store, checkpoints, settings, rounds
+) -> None:
+    evaluate_rounds(dataset, store, str(checkpoints[0]), settings, rounds[:2])
+    val = settings.model_copy(update={"part": "val"})
+    evaluate_rounds(dataset, store, str(checkpoints[0]), val, rounds[:2])
+    for place, part in (("rounds", "test"), ("r1/metrics", "test"), ("rounds-val", "val")):
+        assert json.loads((settings.out / f"{place}.json").read_text())["part"] == part
+    assert json.loads((settings.out / "r1-val" / "metrics.json").read_text())["part"] == "val"
+
+
+def test_rounds_have_a_page_of_their_own(dataset, store, checkpoints, settings, rounds) -> None:
+    found = evaluate_rounds(dataset, store, str(checkpoints[0]), settings, rounds[:2])
+    page = (settings.out / "rounds.html").read_text("utf-8")
+    blur, asked = found["dimensions"]["blur"]["srcc"], found["questions"]["yes-no noise"]
+    text = f"{abs(blur['mean']):.3f} ± {blur['deviation']:.3f}"
+    assert text in page
+    assert f"{100 * asked['accuracy']['median']:.1f} %" in page
+    assert all(f">{split}<" in page for split in rounds[:2])
+    assert "default-src 'none'" in page
 
 
 def test_each_round_can_have_a_checkpoint_of_its_own(
