@@ -5,6 +5,7 @@
     ├── DatasetError           videos.csv, questions.jsonl, splits/
     ├── StoreError             the feature store
     │   └── IdentityMismatch   features made with other settings or weights than those asked for
+    ├── StoreUnavailable       the place of a store cannot be reached; its content may be sound
     ├── VideoError             one video cannot be decoded; a job records it and goes on
     └── CheckpointError        a checkpoint or a base model
 
@@ -28,6 +29,13 @@ class StoreError(FineVQError):
     """The feature store is missing, incomplete or damaged."""
 
 
+class StoreUnavailable(FineVQError):
+    """The place of a store does not answer or lets no one in; its content may well be sound.
+
+    It is no StoreError: what looks for damage must not take a lost connection for some.
+    """
+
+
 class IdentityMismatch(StoreError):
     """The store's features were made with other settings or weights than those asked for."""
 
@@ -36,7 +44,7 @@ class VideoError(FineVQError):
     """A video cannot be decoded; the message is the reason that the job records.
 
     Attributes:
-        decoding_s: What finding that out took in seconds.
+        decoding_s: seconds that finding this out took, as far as they are known.
     """
 
     decoding_s: float = 0.0

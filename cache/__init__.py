@@ -4,6 +4,7 @@ store.FeatureStore      create, open, plan, space, write_shard, withdraw, read, 
 identity.Identity       what the features were made with
 records                 Features and Failure go in, Source and RowRecord are kept
 verify                  reads every committed row and yields what is wrong; repair withdraws it
+readable.ReadableStore  a store that sets damaged commits aside, for reports
 hdf5                    a store as one HDF5 file, and back
 statistics              what the stored features are like, channel by channel
 settings.CacheSettings  the `[cache]` section of pipeline.toml

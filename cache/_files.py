@@ -1,11 +1,13 @@
 """Whole files of a store, read and replaced as one; local folders and fsspec URLs look the same."""
 
+import errno
 import hashlib
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import fsspec
@@ -15,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
-from ..errors import StoreError
+from ..errors import FineVQError, StoreError, StoreUnavailable
 from .space import DiskFull, is_disk_full
 
 _BLOCK = 1 << 19
@@ -32,6 +34,8 @@ class Folder:
 
     Raises:
         StoreError: The URL's protocol is unknown or the package that serves it is not installed.
+        StoreUnavailable: By every method: the place does not answer, or lets no one in. A file that
+            is missing or cannot be read for damage, and a full disk, raise OSErrors of their own.
     """
 
     def __init__(self, url: str, stage: str = "") -> None:
@@ -55,16 +59,19 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Tell whether there is a file or folder of that name."""
-        return bool(self._fs.exists(self._at(name)))
+        with self._reached("read"):
+            return bool(self._fs.exists(self._at(name)))
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes; raises FileNotFoundError."""
-        return bytes(self._fs.cat_file(self._at(name)))
+        with self._reached("read"):
+            return bytes(self._fs.cat_file(self._at(name)))
 
     def read_many(self, names: Sequence[str]) -> list[bytes]:
         """Return the bytes of several files, which object stores fetch at once."""
         paths = [self._at(name) for name in names]
-        return list(self._fs.cat_ranges(paths, None, None, on_error="raise"))
+        with self._reached("read"):
+            return list(self._fs.cat_ranges(paths, None, None, on_error="raise"))
 
     def read_into(self, name: str, start: int, buffer: np.ndarray) -> int:
         """Fill a buffer with bytes of a file.
@@ -83,13 +90,15 @@ class Folder:
         """
         if not self.local and not self.stage:
             end = start + len(buffer) if start >= 0 else None
-            raw = self._fs.cat_file(self._at(name), start=start, end=end)
+            with self._reached("read"):
+                raw = self._fs.cat_file(self._at(name), start=start, end=end)
             if len(raw) != len(buffer):
                 raise ValueError(f"{len(raw)} of {len(buffer)} bytes are there")
             buffer[:] = np.frombuffer(raw, np.uint8)
             return int(checksums.crc32c(buffer))
-        file = self._local(name)
-        length = os.stat(file).st_size
+        with self._reached("read"):
+            file = self._local(name)
+            length = os.stat(file).st_size
         first = start if start >= 0 else length + start
         if not 0 <= first <= length - len(buffer):
             raise ValueError(f"{length} bytes are there, {len(buffer)} from {start} on asked for")
@@ -97,10 +106,11 @@ class Folder:
 
     def write(self, name: str, *parts: bytes | memoryview) -> None:
         """Create or replace a file; a reader sees the old bytes or the new ones, never a part."""
-        if self.local:
-            _replace(Path(self._at(name)), parts)
-        else:
-            self._fs.pipe_file(self._at(name), b"".join(parts))
+        with self._reached("written"):
+            if self.local:
+                _replace(Path(self._at(name)), parts)
+            else:
+                self._fs.pipe_file(self._at(name), b"".join(parts))
 
     def write_all(
         self, files: Mapping[str, Sequence[bytes | memoryview]], ready: Callable[[], object]
@@ -116,7 +126,7 @@ class Folder:
             for name, parts in files.items():
                 self.write(name, *parts)
             return
-        with ExitStack() as stack:
+        with self._reached("written"), ExitStack() as stack:
             places = [
                 (stack.enter_context(_written(Path(self._at(name)), parts)), Path(self._at(name)))
                 for name, parts in files.items()
@@ -130,26 +140,28 @@ class Folder:
     def version(self, name: str) -> str | None:
         """Return what is another after each time a file is written; None without a file."""
         self._fs.invalidate_cache()
-        try:
+        with suppress(FileNotFoundError), self._reached("read"):
             return str(self._fs.ukey(self._at(name)))
-        except FileNotFoundError:
-            return None
+        return None
 
     def delete(self, name: str) -> None:
         """Remove a file if it is there."""
         if self.exists(name):
-            self._fs.rm_file(self._at(name))
+            with self._reached("written"), suppress(FileNotFoundError):
+                self._fs.rm_file(self._at(name))
 
     def clear(self) -> None:
         """Remove the folder and all that is in it."""
-        if self._fs.exists(self._path):
-            self._fs.rm(self._path, recursive=True)
+        with self._reached("written"):
+            if self._fs.exists(self._path):
+                self._fs.rm(self._path, recursive=True)
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted names in a subfolder, none where it does not exist."""
         self._fs.invalidate_cache()  # object stores remember listings; other processes write too
         try:
-            paths = self._fs.ls(self._at(folder), detail=False)
+            with self._reached("read"):
+                paths = self._fs.ls(self._at(folder), detail=False)
         except FileNotFoundError:
             return []
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in paths)
@@ -157,7 +169,8 @@ class Folder:
     def size(self, folder: str) -> int:
         """Return the bytes of all files below a subfolder."""
         self._fs.invalidate_cache()
-        return int(self._fs.du(self._at(folder)))
+        with self._reached("read"):
+            return int(self._fs.du(self._at(folder)))
 
     def free(self) -> int | None:
         """Return the bytes that may still be written here; None behind a URL."""
@@ -169,7 +182,9 @@ class Folder:
         return shutil.disk_usage(there).free
 
     def zarr_store(self, name: str, *, read_only: bool) -> Store:
-        """Return a subfolder as zarr sees it."""
+        """Return a subfolder as zarr sees it, which raises what it likes: its place is tried."""
+        if not read_only:
+            self._check_writable()
         if self.local:
             return LocalStore(self._at(name), read_only=read_only)
         return FsspecStore.from_url(f"{self.url}/{name}", read_only=read_only)
@@ -195,6 +210,40 @@ class Folder:
             self._staged[name] = str(copy)
         return self._staged[name]
 
+    def _check_writable(self) -> None:
+        """Try to write; behind a URL the first request tells."""
+        if self.local:
+            with self._reached("written"):
+                Path(self._path).mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=self._path):
+                    pass
+
+    @contextmanager
+    def _reached(self, how: str) -> Iterator[None]:
+        """Tell a place that is out of reach from files that are missing or damaged.
+
+        Args:
+            how: What was to be done: "read" or "written".
+        """
+        try:
+            yield
+        except FineVQError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError):
+                if _of_a_file(error, how):
+                    raise
+                why = error.strerror or str(error)
+            elif self.local:
+                raise
+            else:  # each protocol has errors of its own
+                why = str(error)
+            cure = "check its address, credentials and connection, then run the same command again"
+            if self.local:
+                cure = "correct cache.path, or mend the folder's permissions or its disk"
+            why = " ".join(why.split()) or type(error).__name__
+            raise StoreUnavailable(f"{self.url} cannot be {how}: {why}; {cure}") from error
+
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}"
 
@@ -214,6 +263,17 @@ def _read(file: str, first: int, buffer: np.ndarray) -> int:
                 raise ValueError("it ends while it is read")
             crc = checksums.crc32c(block, crc)
     return crc
+
+
+def _of_a_file(error: OSError, how: str) -> bool:
+    """Whether an error speaks of one file, and not of the place where it is."""
+    if isinstance(error, FileNotFoundError):
+        if how == "written":
+            return False
+        # S3 says of a bucket that is not there that the file is not.
+        response = getattr(error.__cause__, "response", {})
+        return bool(response.get("Error", {}).get("Code") != "NoSuchBucket")
+    return is_disk_full(error) or (how == "read" and error.errno == errno.EIO)
 
 
 def _replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:

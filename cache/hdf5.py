@@ -10,7 +10,9 @@
 Every row is checked against its commit's checksum on the way out and on the way in.
 """
 
+import io
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +29,7 @@ from .layout import Layout
 from .plan import Plan
 from .records import RowRecord, parse_commit
 from .shards import Stored
-from .space import DiskFull, is_disk_full
+from .space import DiskFull, Space, is_disk_full
 from .store import STORE, VIDEOS, FeatureStore, commit_name
 from .values import StoredRow, checksum
 
@@ -46,20 +48,28 @@ def export_hdf5(store: FeatureStore, file: Path, progress: Progress = lambda *_:
         progress: Told of every shard.
 
     Raises:
-        StoreError: The file exists, or a row is damaged.
-        DiskFull: There is no room.
+        StoreError: The file exists or cannot be written, or a row or a commit is damaged.
+        DiskFull: There is no room; none of it is written if that is known before.
     """
     if file.exists():
         raise StoreError(f"{file} exists: choose another name, or remove it")
+    with _written(file):
+        records = store.records().values()  # a damaged commit is told before any work
+        needed = store.layout.row_bytes * sum(record.status == "ok" for record in records)
+        space = Space(needed, shutil.disk_usage(file.parent).free)
+        if not space.enough:
+            raise DiskFull(f"{file} needs {space}: make room, or choose another place")
     partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with _room(file), h5py.File(partial, "x") as target:
-            _export(store, target, progress)
-        with _room(file), partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.rename(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with _written(file), _Target(partial) as target:
+        try:
+            with h5py.File(target, "w") as opened:
+                for done in _export(store, opened):
+                    target.check()
+                    progress(done, len(store.shards))
+            target.sync()
+            partial.rename(file)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def import_hdf5(file: Path, url: str, progress: Progress = lambda *_: None) -> FeatureStore:
@@ -78,7 +88,7 @@ def import_hdf5(file: Path, url: str, progress: Progress = lambda *_: None) -> F
     folder = Folder(url)
     if folder.names(""):
         raise StoreError(f"{url} is not empty: choose another place for the store")
-    with _opened(file) as source, _room(Path(url)):
+    with _opened(file) as source, _written(Path(url)):
         try:
             _import(source, folder, str(file), progress)
         except BaseException:
@@ -87,7 +97,8 @@ def import_hdf5(file: Path, url: str, progress: Progress = lambda *_: None) -> F
     return FeatureStore.open(url)
 
 
-def _export(store: FeatureStore, target: h5py.File, progress: Progress) -> None:
+def _export(store: FeatureStore, target: h5py.File) -> Iterator[int]:
+    """Write shard by shard; yields how many are done."""
     layout, size, shards = store.layout, store.layout.rows_per_shard, len(store.shards)
     target.attrs["finevq_hdf5"] = HDF5_FORMAT
     target.attrs["finevq_store"] = layout.to_bytes().decode()
@@ -114,7 +125,7 @@ def _export(store: FeatureStore, target: h5py.File, progress: Progress) -> None:
                 if record.status == "ok":
                     for name, stored in store.read_stored(record.video).items():
                         target[name][row] = stored.values
-        progress(shard + 1, shards)
+        yield shard + 1
 
 
 def _import(source: h5py.File, folder: Folder, where: str, progress: Progress) -> None:
@@ -191,11 +202,66 @@ def _damage_named(where: str) -> Iterator[None]:
         ) from error
 
 
+class _Target(io.RawIOBase):
+    """The file that HDF5 writes, which never fails before its eyes.
+
+    Its library crashes the process, or leaves files open, when a write fails: the first error is
+    kept, later writes go nowhere, and `check` and `sync` raise.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("x+b", buffering=0)
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while done < len(view) and self._error is None:
+                done += self._file.write(view[done:])
+        except OSError as error:
+            self._error = error
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return size or 0
+
+    def check(self) -> None:
+        """Raise the error of a write before."""
+        if self._error is not None:
+            raise self._error
+
+    def sync(self) -> None:
+        """Have it on the disk; raises as `check`."""
+        self.check()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 @contextmanager
-def _room(place: Path) -> Iterator[None]:
+def _written(place: Path) -> Iterator[None]:
+    """Say in one line why a place cannot be written."""
     try:
         yield
     except OSError as error:
         if is_disk_full(error):
             raise DiskFull(f"disk full at {place}: make room, or choose another place") from error
-        raise
+        raise StoreError(
+            f"{place} cannot be written: {error.strerror or error}; choose another place"
+        ) from error

@@ -66,8 +66,8 @@ class RowRecord:
         status: "ok" if the row holds features, "failed" if it is empty.
         reason: Why it failed; None if ok.
         source: The file, known for every video that could be decoded; never None if ok.
-        checksum: BLAKE2b with 16 bytes, in hex, of the stored spatial, then motion bytes (C order,
-            little endian); None if failed.
+        checksum: CRC-32C, in hex, of each stored array's bytes (C order, little endian), joined by
+            hyphens in the order of `Layout.arrays`; None if failed.
     """
 
     video: str

@@ -1,12 +1,14 @@
 """Reading a whole store back and saying what is wrong with it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..errors import StoreError
 from .records import RowRecord
 from .store import FeatureStore
 from .values import checksum, finite
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,24 @@ class Problem:
         return f"{place}: {self.what}" if place else self.what
 
 
-def verify(store: FeatureStore) -> Iterator[Problem]:
+def verify(store: FeatureStore, progress: Progress = lambda *_: None) -> Iterator[Problem]:
     """Read every row of every committed shard and yield each problem found.
 
     A store that is merely unfinished has none.
+
+    Args:
+        store: Whatever its state.
+        progress: Told of every committed shard, planned or not, after its problems.
     """
     try:
         store.check_layout()
     except StoreError as error:
         yield Problem(None, None, None, str(error))
         return
-    for shard in store.committed():
+    committed = store.committed()
+    for done, shard in enumerate(committed, start=1):
         yield from verify_shard(store, shard)
+        progress(done, len(committed))
 
 
 def verify_shard(store: FeatureStore, shard: int) -> Iterator[Problem]:

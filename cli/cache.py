@@ -4,12 +4,15 @@ import argparse
 import csv
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from .options import Commands, add_command, add_config, load, progress
+from ..errors import StoreError
+from .options import Commands, add_command, add_config, load, progress, writable
 
 if TYPE_CHECKING:
+    from ..cache.readable import ReadableStore
     from ..cache.store import FeatureStore
 
 
@@ -47,6 +50,8 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
                 help="also extract N of the configuration's videos again and compare",
             )
             add_config(action)
+        if name == "failures":
+            action.add_argument("--out", type=Path, metavar="FILE", help="not to print, but here")
         if name == "info":
             action.add_argument(
                 "--sample",
@@ -62,40 +67,69 @@ def _cache(given: argparse.Namespace) -> int | None:
     return code
 
 
-def _info(given: argparse.Namespace) -> None:
-    from ..cache.store import FeatureStore
+def _info(given: argparse.Namespace) -> int:
+    from ..cache.readable import ReadableStore
 
-    store = FeatureStore.open(given.path)
+    store = ReadableStore.open(given.path)
     found = store.info()
+    damage = None
     if given.sample > 0:
         from ..cache.statistics import statistics
 
-        found["statistics"] = statistics(store, given.sample)
+        try:
+            found["statistics"] = statistics(store, given.sample)
+        except StoreError as error:  # of a row
+            damage = str(error)
     print(json.dumps(found, indent=2, ensure_ascii=False))
+    return _damage(store, damage)
 
 
-def _failures(given: argparse.Namespace) -> None:
-    from ..cache.store import FeatureStore
+def _failures(given: argparse.Namespace) -> int:
+    from ..cache.readable import ReadableStore
 
-    failures = FeatureStore.open(given.path).failures()
-    lines = csv.writer(sys.stdout, lineterminator="\n")
+    store = ReadableStore.open(given.path)
+    failures = store.failures()
+    if given.out is None:
+        _write_failures(failures, sys.stdout)
+    else:
+        with writable(given.out, "--out") as file:
+            _write_failures(failures, file)
+    return _damage(store)
+
+
+def _write_failures(failures: Mapping[str, str], file: TextIO) -> None:
+    lines = csv.writer(file, lineterminator="\n")
     lines.writerow(["video", "reason"])
     lines.writerows(failures.items())
 
 
-def _verify(given: argparse.Namespace) -> int:
-    from ..cache.store import FeatureStore
-    from ..cache.verify import verify_shard
+def _damage(store: "ReadableStore", more: str | None = None) -> int:
+    """Say on stderr what could not be read; returns the exit code."""
+    what = [*store.damaged.values(), *([more] if more else [])]
+    for each in what:
+        print(each, file=sys.stderr)
+    if what:
+        print(
+            f"finevq: {store.url} is damaged, the rest of it was read: `finevq cache repair "
+            f"{store.url}`, then `finevq extract`",
+            file=sys.stderr,
+        )
+    return 2 if what else 0
 
-    store = FeatureStore.open(given.path)
-    problems = 0
-    store.check_layout()
+
+def _verify(given: argparse.Namespace) -> int:
+    from ..cache.readable import ReadableStore
+    from ..cache.verify import verify
+
+    store = ReadableStore.open(given.path)
+    problems, whole = 0, True
     with progress("verify") as step:
-        for done, shard in enumerate(store.shards, start=1):
-            for problem in verify_shard(store, shard):
-                problems += 1
-                print(problem, flush=True)
-            step(done, len(store.shards))
+        for problem in verify(store, step):
+            problems += 1
+            whole &= problem.shard is not None
+            print(problem, flush=True)
+    if not whole:  # its plan or its arrays: nothing can be counted
+        return 2
     if given.live > 0:
         problems += _verify_live(store, given)
     info = store.info()
@@ -112,6 +146,7 @@ def _verify_live(store: "FeatureStore", given: argparse.Namespace) -> int:
 
     config = load(given)
     dataset = load_dataset(config.dataset)
+    dataset.check_files()
     from ..extract.live import verify_live
 
     found = []

@@ -269,6 +269,8 @@ def _describe(given: argparse.Namespace) -> None:
     from ..dataset.videos import load_dataset
 
     dataset = load_dataset(load(given).dataset)
+    if not given.no_features:
+        dataset.check_files()
     with progress("features") as step:
         written = describe(
             dataset, given.out, step, features=not given.no_features, workers=given.workers

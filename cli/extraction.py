@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import Commands, add_command, add_config, load
+from ..errors import StoreError
+from .options import Commands, add_command, add_config, check_writable, load, writable
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -53,38 +54,82 @@ def _range(text: str) -> range:
 
 
 def _extract(given: argparse.Namespace) -> None:
-    tally = run_extract(load(given), shards=given.shards, retry_failed=given.retry_failed)
     if given.summary is not None:
-        given.summary.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(tally.to_json(), indent=2, ensure_ascii=False)
-        given.summary.write_text(text + "\n", "utf-8")
+        check_writable(given.summary, "--summary")
+    run_extract(
+        load(given), shards=given.shards, retry_failed=given.retry_failed, summary=given.summary
+    )
 
 
 def run_extract(
-    config: "Config", *, shards: range | None = None, retry_failed: bool = False
-) -> "Tally":
-    """Extract the features of the configuration's dataset."""
+    config: "Config",
+    *,
+    shards: range | None = None,
+    retry_failed: bool = False,
+    summary: Path | None = None,
+) -> None:
+    """Extract the features of the configuration's dataset.
+
+    Args:
+        config: all of it.
+        shards: as in `finevq.extract.run.extract`.
+        retry_failed: as there.
+        summary: a file for what was done as JSON, also where the job ends early.
+    """
     from ..dataset.videos import load_dataset
 
     dataset = load_dataset(config.dataset)  # its errors come before torch is loaded
+    dataset.check_files()
+    from ..cache.readable import ReadableStore
     from ..extract.run import extract
 
-    with _display() as show:
-        tally = extract(
-            dataset,
-            config.extract,
-            config.cache,
-            shards=shards,
-            retry_failed=retry_failed,
-            progress=show,
-        )
+    last: Tally | None = None
+
+    def told(tally: "Tally") -> None:
+        nonlocal last
+        last = tally
+        show(tally)
+
+    try:
+        with _display() as show:
+            tally = extract(
+                dataset,
+                config.extract,
+                config.cache,
+                shards=shards,
+                retry_failed=retry_failed,
+                progress=told,
+            )
+    except BaseException as error:
+        if summary is not None and last is not None:
+            last.stop()
+            _write_summary(summary, last, str(error) or type(error).__name__)
+        raise
+    store = ReadableStore.open(config.cache.path)
+    failures = store.failures()
+    tally.failed_before = sum(v in failures and v not in tally.failed for v in dataset.ids)
+    if summary is not None:
+        _write_summary(summary, tally, None)
+    before = f", {tally.failed_before} of them failed (--retry-failed tries these again)"
     print(
         f"features of {tally.extracted} videos stored in {config.cache.path}; "
-        f"{tally.present} were there before; {len(tally.failed)} failed"
+        f"{tally.present} were there before{before if tally.failed_before else ''}; "
+        f"{len(tally.failed)} failed"
     )
     for video, reason in tally.failed.items():
         print(f"  failed: {video}: {reason}")
-    return tally
+    if store.damaged:
+        names = ", ".join(map(str, store.damaged))
+        raise StoreError(
+            f"{store.url}: the commits of shards {names} are damaged: `finevq cache repair "
+            f"{store.url}`, then run the same command again"
+        )
+
+
+def _write_summary(path: Path, tally: "Tally", stopped: str | None) -> None:
+    text = json.dumps(tally.to_json() | {"stopped": stopped}, indent=2, ensure_ascii=False)
+    with writable(path, "--summary") as file:
+        file.write(text + "\n")
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -75,6 +77,37 @@ def load(given: argparse.Namespace, first: Sequence[str] = ()) -> "Config":
     from ..config import load_config
 
     return load_config(given.config, [*first, *given.overrides])[0]
+
+
+@contextmanager
+def writable(path: Path, option: str) -> Iterator[TextIO]:
+    """A text file to write, its folder made; `option` is what named it.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    with _named(path, option), path.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Refuse a file that could not be written when the work is done; raises ConfigError."""
+    with _named(path, option):
+        new = not path.exists()
+        path.open("a").close()
+        if new:
+            path.unlink()
+
+
+@contextmanager
+def _named(path: Path, option: str) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{option} {path}: cannot be written: {error.strerror or error}; name another file"
+        ) from error
 
 
 def first_process() -> bool:

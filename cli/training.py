@@ -155,6 +155,8 @@ def run_train(config: "Config") -> None:
         if config.train.end_to_end:
             from ..train.end_to_end import train_end_to_end
 
+            for each in (dataset, *also):
+                each.check_files()
             train_end_to_end(dataset, store, config.train, config.extract, done, also=also)
         else:
             from ..train.fit import train

@@ -1,5 +1,6 @@
 """The videos of a dataset and their mean opinion scores, from `videos.csv` or `videos.parquet`."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,6 +50,26 @@ class Dataset:
     def ids(self) -> list[str]:
         """The ids of all videos."""
         return [video.id for video in self.videos]
+
+    def check_files(self) -> None:
+        """Refuse a dataset of which not one video is there, as of a disk that is not mounted.
+
+        What needs the videos calls this before it starts; a single one that is missing is a matter
+        of that video.
+
+        Raises:
+            DatasetError: the root is no folder, or none of the videos is below it.
+        """
+        root = self.settings.folder / self.settings.root
+        if not root.is_dir():
+            raise DatasetError(
+                f"dataset.root: there is no folder {root}: mount it, or correct the setting"
+            )
+        if not any(os.path.exists(video.path) for video in self.videos):
+            raise DatasetError(
+                f"dataset.root: none of the {len(self)} videos is in {root}, not even "
+                f"{self.videos[0].path.relative_to(root)}: mount it, or correct the setting"
+            )
 
     def video_id(self, name: str) -> str:
         """The id of a video that a file of this dataset names by its relative path."""
@@ -151,11 +172,17 @@ def _names(path: Path, table: pd.DataFrame) -> list[str]:
         if not name.strip():
             raise DatasetError(f"{path}, row {row}: no video name")
         parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or re.match(r"^[A-Za-z]:", name):
+        if (
+            parts.is_absolute()
+            or {"..", "~"} & set(parts.parts)
+            or re.match(r"^([A-Za-z]:|[A-Za-z][\w+.-]*://)", name)
+        ):
             raise DatasetError(
                 f"{path}, row {row}: {name!r} leaves the dataset's root; names must be below it"
             )
-        file = str(parts)  # ./a.mp4 is a.mp4
+        file = str(parts)
+        if file != name.replace("\\", "/"):  # of one file there is one name, and one id
+            raise DatasetError(f"{path}, row {row}: {name!r} is no plain path: write {file!r}")
         if file in rows:
             raise DatasetError(f"{path}, row {row}: {name!r} is already in row {rows[file]}")
         rows[file] = row

@@ -2,9 +2,11 @@
 
 import logging
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
@@ -44,12 +46,19 @@ def connect(settings: ExtractSettings) -> Iterator[Client]:
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(DASK))
         if "://" in settings.cluster.scheduler:
-            yield stack.enter_context(_joined(settings))
-            return
-        cluster = stack.enter_context(start_cluster(settings))
-        if settings.cluster.adaptive:
-            cluster.adapt(minimum=1, maximum=settings.cluster.workers)
-        yield stack.enter_context(Client(cluster))
+            client = stack.enter_context(_joined(settings))
+        else:
+            cluster = stack.enter_context(start_cluster(settings))
+            if settings.cluster.adaptive:
+                cluster.adapt(minimum=1, maximum=settings.cluster.workers)
+            client = stack.enter_context(Client(cluster))
+        try:
+            yield client
+        except BaseException:
+            # What is under way is cut off, and Dask would tell of each piece.
+            for logger in ("asyncio", "distributed", "tornado"):
+                logging.getLogger(logger).setLevel(logging.CRITICAL)
+            raise
 
 
 def _joined(settings: ExtractSettings) -> Client:
@@ -61,6 +70,11 @@ def _joined(settings: ExtractSettings) -> Client:
         )
     try:
         return Client(address, timeout="30s")
+    except ValueError as error:
+        raise ConfigError(
+            f"extract.cluster.scheduler = {address!r}: not an address ({error}): write it as "
+            "tcp://HOST:PORT"
+        ) from error
     except OSError as error:
         raise ConfigError(
             f"extract.cluster.scheduler = {address!r}: no scheduler answers there; start it, or "
@@ -75,15 +89,31 @@ def start_cluster(settings: ExtractSettings) -> Any:
         return _slurm(settings, workers)
     if settings.cluster.scheduler == "cuda":
         return _cuda(workers)
-    # Workers warn of every task that they had when the job is stopped.
-    return LocalCluster(n_workers=workers, silence_logs=logging.ERROR, **WORKER, **QUIET)
+    with _no_interrupt():
+        # Workers warn of every task that they had when the job is stopped.
+        return LocalCluster(n_workers=workers, silence_logs=logging.ERROR, **WORKER, **QUIET)
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Keep Ctrl-C from the threads started here, and from their processes.
+
+    Ending workers is left to the job, which hears of it afterwards.
+    """
+    resource_tracker.ensure_running()  # when a process starts it, it lets Ctrl-C in again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _cuda(workers: int) -> Any:
     package = _package("cuda", "dask_cuda")
-    return package.LocalCUDACluster(
-        n_workers=workers, silence_logs=logging.ERROR, **WORKER, **QUIET
-    )
+    with _no_interrupt():
+        return package.LocalCUDACluster(
+            n_workers=workers, silence_logs=logging.ERROR, **WORKER, **QUIET
+        )
 
 
 def _slurm(settings: ExtractSettings, workers: int) -> Any:

@@ -135,11 +135,11 @@ def _decoded(
         source = probe(path)
         sha256 = _sha256(source.path)
         decoder, (frames, clips, count) = decoding(source, sampling)
-    except (VideoError, MemoryError) as error:
-        reason = str(error) if isinstance(error, VideoError) else "needs more memory than there is"
-        failure = VideoError(reason)
-        failure.decoding_s = time.perf_counter() - began
-        raise failure from error
+    except VideoError as error:
+        error.decoding_s = time.perf_counter() - began
+        raise
+    except MemoryError as error:
+        raise VideoError("needs more memory than there is") from error
     took = time.perf_counter() - began
     return DecodedVideo(frames, clips, count, source.fps, source.seconds, decoder, sha256, took)
 

@@ -4,7 +4,7 @@ A decoder is native code fed with files from strangers. Each video is decoded in
 One that takes too long is killed, even while it holds the GIL; one that is killed or crashes is
 replaced. Its video gets one more try, with the second decoder alone, before it has failed; no other
 video is touched. After a fixed number of videos a process is replaced in any case, because decoders
-leak.
+leak. A child dies with its parent, however that ends (Linux).
 
 The children are spawned, not forked: a fork would copy the locks of the parent's threads (CUDA,
 Dask) in whatever state they are. Hence a script that uses a pool needs the usual
@@ -16,7 +16,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from ..errors import VideoError
 from .decode import DecodedVideo, Sampling, decode, decode_by_pyav
+from .orphan import end_with_parent
 from .settings import DecodeSettings
 
 LOOK_AHEAD = 2
@@ -61,10 +62,14 @@ class DecodePool:
         self._settings = settings
         self._decoders = decoder, second
         self._open: set[Future[Outcome]] = set()
+        # Linux takes the end of the thread that started a child for that of its parent.
+        self._starter = ThreadPoolExecutor(1, "decode-pool")
         self._pool: Any = ProcessPool(
             max_workers=settings.processes,
             max_tasks=settings.videos_per_process,
             context=multiprocessing.get_context("spawn"),
+            initializer=end_with_parent,
+            initargs=(os.getpid(),),
         )
 
     def __enter__(self) -> Self:
@@ -78,6 +83,7 @@ class DecodePool:
     ) -> None:
         self._pool.stop()
         self._pool.join()
+        self._starter.shutdown()
         for future in list(self._open):
             # A child that died before it took its task leaves that task without an end.
             future.cancel()
@@ -118,18 +124,24 @@ class DecodePool:
             yield waiting.popleft().result()
 
     def _try(
-        self, path: str, future: Future[Outcome], failures: tuple[str, ...], *, again: bool = False
+        self,
+        path: str,
+        future: Future[Outcome],
+        failures: tuple[VideoError, ...],
+        *,
+        again: bool = False,
     ) -> None:
         """Schedule the next decoder; `failures` says how those before it ended.
 
         A process that gets a SIGKILL was most likely ended from outside, as for want of memory:
         its decoder is tried `again`, once, so that the video's pixels stay those of the first.
         """
-        child = self._pool.schedule(
+        child = self._starter.submit(
+            self._pool.schedule,
             self._decoders[len(failures)],
             args=(path, self._sampling),
             timeout=self._settings.timeout_s,
-        )
+        ).result()
         child.add_done_callback(lambda done: self._settle(done, path, future, failures, again))
 
     def _settle(
@@ -137,25 +149,24 @@ class DecodePool:
         child: "Future[DecodedVideo]",
         path: str,
         future: Future[Outcome],
-        failures: tuple[str, ...],
+        failures: tuple[VideoError, ...],
         again: bool,
     ) -> None:
         try:
             future.set_result(child.result())
         except VideoError as error:
-            failure = _failure(*failures, str(error))
-            failure.decoding_s = error.decoding_s
-            future.set_result(failure)
+            future.set_result(_failure(*failures, error))
         except TimeoutError:
             limit = f"{self._settings.timeout_s:g} s"
-            reason = f"decoding took longer than {limit} and was stopped"
-            self._try_again(path, future, (*failures, reason))
+            failure = VideoError(f"decoding took longer than {limit} and was stopped")
+            failure.decoding_s = self._settings.timeout_s
+            self._try_again(path, future, (*failures, failure))
         except ProcessExpired as error:
             if error.exitcode == -signal.SIGKILL and not again:
                 self._try_again(path, future, failures, again=True)
                 return
-            reason = f"crashed the decoder ({_death(error.exitcode)})"
-            self._try_again(path, future, (*failures, reason))
+            failure = VideoError(f"crashed the decoder ({_death(error.exitcode)})")
+            self._try_again(path, future, (*failures, failure))
         except CancelledError:
             future.cancel()
             future.set_running_or_notify_cancel()
@@ -163,7 +174,12 @@ class DecodePool:
             future.set_exception(error)
 
     def _try_again(
-        self, path: str, future: Future[Outcome], failures: tuple[str, ...], *, again: bool = False
+        self,
+        path: str,
+        future: Future[Outcome],
+        failures: tuple[VideoError, ...],
+        *,
+        again: bool = False,
     ) -> None:
         if len(failures) == len(self._decoders):
             future.set_result(_failure(*failures))
@@ -174,8 +190,11 @@ class DecodePool:
             future.cancel()
 
 
-def _failure(*reasons: str) -> VideoError:
-    return VideoError("; with the second decoder: ".join(reasons))
+def _failure(*tries: VideoError) -> VideoError:
+    """What the decoders said, one after the other, as one."""
+    failure = VideoError("; with the second decoder: ".join(map(str, tries)))
+    failure.decoding_s = sum(each.decoding_s for each in tries)
+    return failure
 
 
 def _death(exit_code: int) -> str:

@@ -19,7 +19,7 @@ from ..cache.settings import CacheSettings
 from ..cache.space import Space
 from ..cache.store import FeatureStore
 from ..dataset.videos import Dataset
-from ..errors import FineVQError
+from ..errors import FineVQError, StoreUnavailable
 from .cluster import connect
 from .encoder import check_device, identify
 from .settings import ExtractSettings
@@ -99,6 +99,7 @@ def extract(
             tally.start(workers)
             for report in run_shards(client, todo, paths, settings, plugin):
                 tally.add(report)
+                tally.count_workers(len(client.nthreads()))
                 progress(tally)
             tally.stop()
     return tally
@@ -156,6 +157,8 @@ def extract_shard(shard: int, paths: Paths, plugin: str) -> ShardReport | FineVQ
     assert isinstance(extractor, Extractor)
     try:
         return extractor.extract_shard(shard, paths)
+    except StoreUnavailable:
+        raise  # it may be there again in a moment
     except FineVQError as error:
         return error
 

@@ -16,6 +16,7 @@ class Tally:
     Attributes:
         total: videos that are to be extracted.
         present: videos that the store had before, failures included.
+        failed_before: of these, those without features; known when the job is done.
         space: what they will take on disk, and what is free.
         processes: decoding processes a worker.
         workers: in the cluster, as of late.
@@ -32,6 +33,7 @@ class Tally:
     space: Space
     processes: int
     workers: int = 1
+    failed_before: int = 0
     videos: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     frames: int = 0
@@ -40,12 +42,20 @@ class Tally:
         default_factory=lambda: {"decode": 0.0, "forward": 0.0, "write": 0.0}
     )
     _began: float = field(default_factory=time.monotonic, repr=False)
+    _counted: float = field(default_factory=time.monotonic, repr=False)
+    _worker_s: float = field(default=0.0, repr=False)
     _ended: float | None = field(default=None, repr=False)
 
     def start(self, workers: int) -> None:
         """The cluster is there: from here on time counts."""
         self.workers = max(1, workers)
-        self._began = time.monotonic()
+        self._began = self._counted = time.monotonic()
+
+    def count_workers(self, workers: int) -> None:
+        """Workers have come or gone: until now there were as many as before."""
+        self._worker_s = self._seconds_of_workers()
+        self._counted = time.monotonic()
+        self.workers = max(1, workers)
 
     def add(self, report: ShardReport) -> None:
         """Count a finished shard."""
@@ -89,8 +99,12 @@ class Tally:
     @property
     def shares(self) -> Mapping[str, float]:
         """The share of the time that each stage was busy, a worker's average."""
-        time_of_all = max(self.seconds, 1e-9) * self.workers
+        time_of_all = max(self._seconds_of_workers(), 1e-9)
         return {stage: busy / time_of_all for stage, busy in self.busy_s.items()}
+
+    def _seconds_of_workers(self) -> float:
+        since = (self._ended or time.monotonic()) - self._counted
+        return self._worker_s + since * self.workers
 
     @property
     def bottleneck(self) -> str | None:
@@ -104,6 +118,7 @@ class Tally:
                 "extracted": self.extracted,
                 "failed": len(self.failed),
                 "present": self.present,
+                "failed_before": self.failed_before,
                 "left": self.total - self.videos,
             },
             "seconds": round(self.seconds, 3),

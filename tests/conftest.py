@@ -7,8 +7,10 @@ imported only when a fixture that needs it is used.
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -159,3 +161,44 @@ def made_info() -> "CheckpointInfo":
         score_weight=1.0,
         run={},
     )
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """A real S3 server, a process of its own on the loopback, with a port that it chose itself."""
+    command = [sys.executable, "-u", "-c", _SERVER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        server.terminate()
+
+
+_SERVER = """
+from logging import getLogger
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+getLogger("werkzeug").setLevel("ERROR")
+app = DomainDispatcherApplication(create_backend_app)
+server = make_server("127.0.0.1", 0, app, threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty bucket `features`, found as a user's would be: through the AWS configuration."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    import boto3
+
+    bucket = boto3.resource("s3").Bucket("features")
+    bucket.create()
+    yield bucket
+    bucket.objects.delete()
+    bucket.delete()

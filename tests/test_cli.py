@@ -6,10 +6,11 @@ import tomllib
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from finevq.cache.identity import Identity
-from finevq.cache.records import Failure
+from finevq.cache.records import Failure, Features, RowRecord, Source, commit_bytes
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
 from finevq.cli import cache as cache_commands
@@ -215,13 +216,13 @@ def store() -> FeatureStore:
 
 def test_cache_info_is_json(capsys, store: FeatureStore) -> None:
     assert cli.main(["cache", "info", "features"]) == 0
-    expected = store.info() | {"statistics": {"videos": 0}}
+    expected = store.info() | {"damaged": {}, "statistics": {"videos": 0}}
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(expected))
 
 
 def test_cache_info_without_a_sample_reads_no_features(capsys, store: FeatureStore) -> None:
     assert cli.main(["cache", "info", "features", "--sample", "0"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(store.info()))
+    assert "statistics" not in json.loads(capsys.readouterr().out)
 
 
 def test_cache_failures_is_csv(capsys, store: FeatureStore) -> None:
@@ -258,11 +259,90 @@ def test_cache_export_and_import_give_the_same_store(capsys, store: FeatureStore
     assert FeatureStore.open("restored").records() == store.records()
 
 
-def test_cache_verify_of_an_unfinished_store_names_the_shard(capsys, store: FeatureStore) -> None:
+def test_cache_verify_of_an_unfinished_store_finds_no_problems(capsys, store) -> None:
+    assert cli.main(["cache", "verify", "features"]) == 0
+    out, _ = capsys.readouterr()
+    assert out == ("0 of 1 shards committed, 0 videos with features, 0 failed; no problems\n")
+
+
+def test_cache_verify_finds_the_commit_of_a_shard_that_is_not_planned(capsys, store) -> None:
+    stray = commit_bytes(9, {18: RowRecord("x", "failed", "why", None, None)})
+    Path("features/commits").mkdir()
+    Path("features/commits/000009.json").write_bytes(stray)
+    assert cli.main(["cache", "verify", "features"]) == 2
+    out, err = capsys.readouterr()
+    first, last = out.splitlines()
+    assert first == "shard 9: shard 9 is not planned: the store has 1"
+    assert last.endswith("; 1 problems")
+    assert err.splitlines()[-1] == "verify: 1/1"
+
+
+def test_cache_verify_of_a_damaged_plan_is_one_problem(capsys, store) -> None:
+    Path("features/videos.parquet").write_bytes(b"torn")
+    assert cli.main(["cache", "verify", "features"]) == 2
+    (only,) = capsys.readouterr().out.splitlines()
+    assert "videos.parquet is damaged" in only
+
+
+@pytest.fixture
+def damaged(store: FeatureStore) -> FeatureStore:
+    """Two shards with a failed video each; the commit of the second is torn."""
+    store.plan(["demo/a.mp4", "demo/b.mp4"])
+    store.write_shard(0, {"demo/a.mp4": Failure("no frames")})
+    store.write_shard(1, {"demo/b.mp4": Failure("no sound")})
+    Path("features/commits/000001.json").write_text("torn")
+    return store
+
+
+def test_one_damaged_commit_does_not_silence_the_reports(capsys, damaged: FeatureStore) -> None:
+    for command in (["info"], ["failures"]):
+        assert cli.main(["cache", *command, "features"]) == 2
+        out, err = capsys.readouterr()
+        assert "no frames" in out
+        what, cure = err.splitlines()
+        assert "commits/000001.json is damaged" in what
+        assert f"`finevq cache repair {damaged.url}`" in cure
+    assert cli.main(["cache", "info", "features"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert (found["failed"], found["pending"], list(found["damaged"])) == (1, 1, ["1"])
+
+
+def test_cache_verify_names_a_damaged_commit_and_counts_the_rest(capsys, damaged) -> None:
     assert cli.main(["cache", "verify", "features"]) == 2
     first, last = capsys.readouterr().out.splitlines()
-    assert first.startswith("shard 0: ")
-    assert last.endswith("; 1 problems")
+    assert first.startswith("shard 1: ")
+    assert last.endswith("0 videos with features, 1 failed; 1 problems")
+
+
+def test_a_damaged_row_does_not_silence_the_info(capsys, store: FeatureStore) -> None:
+    values = (np.ones((1, 2, 3)), np.ones((1, 4)))
+    source = Source("a" * 64, 1, None, None, "pyav")
+    store.write_shard(0, {"demo/a.mp4": Features(*values, source)})
+    Path("features/tokens.zarr/motion/c/0/0/0").write_bytes(b"torn")
+    assert cli.main(["cache", "info", "features"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["ok"] == 1
+    assert "row 0 (demo/a.mp4)" in err
+
+
+def test_cache_failures_go_to_a_file(capsys, store: FeatureStore) -> None:
+    store.write_shard(0, {"demo/a.mp4": Failure("no frames")})
+    assert cli.main(["cache", "failures", "features", "--out", "new/failures.csv"]) == 0
+    assert capsys.readouterr().out == ""
+    assert Path("new/failures.csv").read_text() == "video,reason\ndemo/a.mp4,no frames\n"
+
+
+def test_cache_failures_that_cannot_be_written_are_one_line(capsys, store: FeatureStore) -> None:
+    Path("file").touch()
+    assert cli.main(["cache", "failures", "features", "--out", "file/failures.csv"]) == 2
+    assert "--out file/failures.csv: cannot be written: " in the_error(capsys)
+
+
+@pytest.mark.parametrize("action", ["info", "failures", "verify", "repair"])
+def test_a_store_that_is_a_file_is_named(capsys, action: str) -> None:
+    Path("file").touch()
+    assert cli.main(["cache", action, "file"]) == 2
+    assert "file cannot be read: Not a directory; correct cache.path" in the_error(capsys)
 
 
 def test_cache_verify_of_a_sound_store_finds_no_problems(capsys, store: FeatureStore) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from finevq.cache.identity import Identity
+from finevq.cache.records import Failure
 from finevq.cache.settings import CacheSettings
-from finevq.cache.space import Space
+from finevq.cache.space import DiskFull, Space
 from finevq.cache.store import FeatureStore
 from finevq.cli import main as cli
 from finevq.extract import live, run
@@ -23,14 +24,30 @@ def _dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("made").mkdir()
     Path("made", "videos.csv").write_text("video\na.mp4\nb.mp4\n")
+    Path("made", "a.mp4").touch()
 
 
 DATASET = ["--set", "dataset.folder=made", "--set", "dataset.name=made"]
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What extraction was asked for; it tells of ten shards of two videos, one of which fails."""
+def store() -> FeatureStore:
+    """The store of the default configuration, where a.mp4 failed once."""
+    path = "runs/demo/features"
+    settings = CacheSettings(path=path, stage="", rows_per_shard=2, dtype="float16")
+    shapes = {"spatial": (1, 2, 3), "motion": (1, 4)}
+    made = FeatureStore.create(path, Identity({"spatial": 1}), shapes, settings)
+    made.plan(["made/a.mp4", "other/c.mp4"])
+    made.write_shard(0, {"made/a.mp4": Failure("no frames"), "other/c.mp4": Failure("no frames")})
+    return made
+
+
+@pytest.fixture
+def asked(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What extraction was asked for; it tells of ten shards of two videos, one of which fails.
+
+    After the fifth it raises `ends`, if that is there.
+    """
     found: dict[str, Any] = {}
 
     def extract(
@@ -44,6 +61,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             failed = {"made/b.mp4": "is empty (0 bytes)"} if shard == 4 else {}
             tally.add(ShardReport(shard, 2, failed, 90, 10**8, 1.0, 3.0, 0.1))
             progress(tally)
+            if shard == 4 and "ends" in found:
+                raise found["ends"]
         tally.stop()
         return tally
 
@@ -61,7 +80,8 @@ def test_plan_and_progress_are_lines_without_a_terminal(asked, capsys) -> None:
     assert "frames/s, forward " in lines[4]
     assert lines[4].endswith(" left, 1 failed")
     assert out.splitlines() == [
-        "features of 19 videos stored in runs/demo/features; 3 were there before; 1 failed",
+        "features of 19 videos stored in runs/demo/features; 3 were there before, 1 of them failed "
+        "(--retry-failed tries these again); 1 failed",
         "  failed: made/b.mp4: is empty (0 bytes)",
     ]
 
@@ -69,8 +89,54 @@ def test_plan_and_progress_are_lines_without_a_terminal(asked, capsys) -> None:
 def test_summary_is_written(asked) -> None:
     assert cli.main(["extract", "--summary", "runs/summary.json", *DATASET]) == 0
     summary = json.loads(Path("runs", "summary.json").read_text("utf-8"))
-    assert summary["videos"] == {"extracted": 19, "failed": 1, "present": 3, "left": 0}
+    videos = {"extracted": 19, "failed": 1, "present": 3, "failed_before": 1, "left": 0}
+    assert summary["videos"] == videos
     assert summary["failures"] == {"made/b.mp4": "is empty (0 bytes)"}
+    assert summary["stopped"] is None
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "reason"),
+    [
+        (KeyboardInterrupt(), 130, "KeyboardInterrupt"),
+        (DiskFull("disk full at features"), 2, "disk full at features"),
+    ],
+)
+def test_summary_of_a_job_that_ends_early_is_written(asked, ends, code: int, reason: str) -> None:
+    asked["ends"] = ends
+    assert cli.main(["extract", "--summary", "summary.json", *DATASET]) == code
+    summary = json.loads(Path("summary.json").read_text("utf-8"))
+    assert (summary["videos"]["extracted"], summary["videos"]["left"]) == (9, 10)
+    assert summary["stopped"] == reason
+
+
+def test_summary_that_cannot_be_written_is_refused_before_the_work(asked, capsys) -> None:
+    Path("file").touch()
+    assert cli.main(["extract", "--summary", "file/summary.json", *DATASET]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("finevq: --summary file/summary.json: cannot be written: ")
+    assert err.count("\n") == 1
+    assert asked == {}
+
+
+def test_a_root_that_is_not_mounted_is_refused_before_the_work(asked, capsys) -> None:
+    assert cli.main(["extract", *DATASET, "--set", "dataset.root=/nonexistent"]) == 2
+    err = capsys.readouterr().err
+    assert err == (
+        "finevq: dataset.root: there is no folder /nonexistent: mount it, or correct the setting\n"
+    )
+    assert asked == {}
+
+
+def test_a_damaged_commit_is_named_at_the_end(asked, store: FeatureStore, capsys) -> None:
+    Path(store.url, "commits/000000.json").write_text("torn")
+    assert cli.main(["extract", *DATASET]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("features of 19 videos stored")
+    assert err.splitlines()[-1] == (
+        f"finevq: {store.url}: the commits of shards 0 are damaged: `finevq cache repair "
+        f"{store.url}`, then run the same command again"
+    )
 
 
 def test_range_and_retry_are_passed_on(asked) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -172,14 +173,14 @@ def test_failed_write_leaves_the_old_file_and_no_partial_one(
     folder.write("a.json", b"old")
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", _disk_full)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(OSError, match="No space left"):
             folder.write("a.json", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert folder.read("a.json") == b"old"
 
 
 def _disk_full(_: int) -> None:
-    raise OSError("disk full")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_two_processes_write_disjoint_shards(make_store: MakeStore) -> None:

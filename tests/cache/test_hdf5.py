@@ -1,6 +1,8 @@
 """A store goes through one HDF5 file and comes back byte for byte."""
 
 import errno
+import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from finevq.cache.hdf5 import export_hdf5, import_hdf5
 from finevq.cache.space import DiskFull
 from finevq.cache.store import FeatureStore
 from finevq.cache.verify import verify
-from finevq.errors import StoreError
+from finevq.errors import StoreError, StoreUnavailable
 
 from . import _made
 from .conftest import MakeStore
@@ -165,3 +167,57 @@ def test_a_full_disk_leaves_nothing(
     with pytest.raises(DiskFull, match=r"disk full at .*b\.h5"):
         export_hdf5(full_store, tmp_path / "b.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["features.h5", "store"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.5, 0.9, 0.9999])
+def test_a_write_that_fails_anywhere_is_one_line_and_leaves_nothing(
+    full_store: FeatureStore, tmp_path: Path, share: float
+) -> None:
+    target = tmp_path / "a.h5"
+    export_hdf5(full_store, target)
+    room = int(share * target.stat().st_size)
+    target.unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))  # the system lets no file grow larger
+    try:
+        with pytest.raises(StoreError, match=r"a\.h5 cannot be written: File too large; choose"):
+            export_hdf5(full_store, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_a_file_that_will_not_fit_is_not_begun(
+    full_store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = 6 * full_store.layout.row_bytes
+    free = shutil.disk_usage(tmp_path)._replace(free=needed - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    told: list[tuple[int, int]] = []
+    with pytest.raises(DiskFull, match=r"a\.h5 needs .* GB, .* GB are free: make room"):
+        export_hdf5(full_store, tmp_path / "a.h5", lambda *step: told.append(step))
+    assert told == []
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.mark.parametrize("name", ["nodir/a.h5", "store/store.json/a.h5"])
+def test_a_place_that_is_no_folder_is_one_line(
+    full_store: FeatureStore, file: Path, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(StoreError, match=r"a\.h5 cannot be written: N.* directory; choose another"):
+        export_hdf5(full_store, tmp_path / name)
+
+
+def test_an_import_into_a_place_that_is_no_folder_is_one_line(file: Path) -> None:
+    with pytest.raises(StoreUnavailable, match=r"features\.h5/a cannot be"):
+        import_hdf5(file, str(file / "a"))
+
+
+def test_a_damaged_commit_is_told_before_the_export_begins(
+    full_store: FeatureStore, tmp_path: Path
+) -> None:
+    Path(full_store.url, "commits/000001.json").write_text("torn")
+    told: list[tuple[int, int]] = []
+    with pytest.raises(StoreError, match=r"000001\.json is damaged"):
+        export_hdf5(full_store, tmp_path / "a.h5", lambda *step: told.append(step))
+    assert told == []

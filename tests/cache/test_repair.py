@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from finevq.cache.space import DiskFull, Space
 from finevq.cache.store import FeatureStore
 from finevq.cache.verify import repair, verify
-from finevq.errors import StoreError
+from finevq.errors import StoreError, StoreUnavailable
 
 from . import _made
 from .conftest import MakeStore
@@ -128,5 +129,17 @@ def test_another_error_of_the_file_system_is_not_a_full_disk(
         raise OSError(errno.EIO, "broken")
 
     monkeypatch.setattr("os.fsync", broken)
-    with pytest.raises(OSError, match="broken"):
+    with pytest.raises(StoreUnavailable, match=r"store cannot be written: broken; correct cache"):
         store.write_shard(0, _made.results(["demo/0.mp4"]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a folder in which no one can make another")
+def test_a_place_that_cannot_be_written_is_one_line(make_store: MakeStore) -> None:
+    with pytest.raises(StoreUnavailable, match=r"/proc/finevq cannot be written: .*correct cache"):
+        make_store("/proc/finevq")
+
+
+def test_a_file_in_place_of_the_store_is_one_line(make_store: MakeStore, tmp_path: Path) -> None:
+    (tmp_path / "store").touch()
+    with pytest.raises(StoreUnavailable, match=r"store cannot be read: Not a directory; correct"):
+        make_store()

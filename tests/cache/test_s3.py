@@ -3,66 +3,27 @@
 import errno
 import os
 import pickle
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from finevq.cache import _files
 from finevq.cache.hdf5 import export_hdf5, import_hdf5
 from finevq.cache.space import DiskFull
 from finevq.cache.store import FeatureStore
 from finevq.cache.verify import repair, verify
-from finevq.errors import StoreError
+from finevq.errors import StoreError, StoreUnavailable
 
 from . import _made
 from .conftest import MakeStore
 
 URL = "s3://features/store"
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """A server with a free port that it chose itself."""
-    command = [sys.executable, "-u", "-c", _SERVER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
-        server.terminate()
-
-
-_SERVER = """
-from logging import getLogger
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
-getLogger("werkzeug").setLevel("ERROR")
-app = DomainDispatcherApplication(create_backend_app)
-server = make_server("127.0.0.1", 0, app, threaded=True)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-
-
-@pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An empty bucket `features`, found as a user's would be: through the AWS configuration."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    bucket = boto3.resource("s3").Bucket("features")
-    bucket.create()
-    yield bucket
-    bucket.objects.delete()
-    bucket.delete()
 
 
 def objects(bucket: Any) -> dict[str, bytes]:
@@ -151,7 +112,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_shard_or_none(
     # Shards of 8 MB: most of a writer's time is the put that a kill falls into.
     shapes = {"spatial": (8, 16, 4096), "motion": (2, 5)}
     store = make_store(URL, rows_per_shard=8, **shapes)
-    store.plan(_made.videos(32))
+    store.plan(_made.videos(128))  # more than are written before the last kill
     script = tmp_path / "writer.py"
     script.write_text(_WRITER)
     for wrote in (0, 1, 3):
@@ -213,3 +174,59 @@ def test_a_failed_import_leaves_no_object(
     with pytest.raises(StoreError, match="do not match"):
         import_hdf5(tmp_path / "a.h5", URL)
     assert objects(bucket) == {}
+
+
+def test_a_missing_bucket_is_one_line(bucket: Any, make_store: MakeStore) -> None:
+    with pytest.raises(StoreUnavailable, match=r"s3://other/store cannot be read: .*bucket") as one:
+        make_store("s3://other/store")
+    assert "\n" not in str(one.value)
+
+
+def error_of(*arguments: str, **environment: str) -> str:
+    """The one line that a command ends with."""
+    run = subprocess.run(
+        [sys.executable, "-m", "finevq", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1), run.stderr
+    return run.stderr
+
+
+def test_missing_credentials_are_one_line(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    nowhere = dict.fromkeys(("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"), os.devnull)
+    said = error_of("cache", "info", URL, AWS_EC2_METADATA_DISABLED="true", **nowhere)
+    assert "Unable to locate credentials; check its address, credentials and connection" in said
+
+
+def test_a_server_that_does_not_answer_is_one_line(bucket: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    away = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_MAX_ATTEMPTS": "1"}
+    assert f"{URL} cannot be read: Could not connect" in error_of("cache", "verify", URL, **away)
+
+
+def test_a_server_that_goes_away_is_no_damage(
+    bucket: Any, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(URL)
+    _made.fill(store, _made.videos(7))
+
+    def away(*args: Any, **kwargs: Any) -> Any:
+        raise EndpointConnectionError(endpoint_url="http://away")
+
+    with monkeypatch.context() as patch:
+        for name in ("cat_file", "exists", "pipe_file"):
+            patch.setattr(store._folder._fs, name, away)
+        for act in (lambda: list(verify(store)), lambda: repair(store, 0)):
+            with pytest.raises(StoreUnavailable, match="cannot be read: Could not connect"):
+                act()
+        patch.undo()
+        patch.setattr(store._folder._fs, "pipe_file", away)
+        with pytest.raises(StoreUnavailable, match="cannot be written: Could not connect"):
+            store.write_shard(1, _made.results(store.shard_rows(1).values()))
+    assert store.committed() == [0, 1]

@@ -117,7 +117,12 @@ BAD = [
     Bad("blank name", "video,overall\n  ,2\n", 2, "no video name"),
     Bad("blank line", "video\na.mp4\n\nb.mp4\n", 3, "no video name"),
     Bad("twice", "video\na.mp4\nb.mp4\na.mp4\n", 4, "'a.mp4' is already in row 2"),
-    Bad("same file", "video\na.mp4\n./a.mp4\n", 3, "'./a.mp4' is already in row 2"),
+    Bad("dot", "video\na.mp4\n./b.mp4\n", 3, "'./b.mp4' is no plain path: write 'b.mp4'"),
+    Bad("two slashes", "video\nb//a.mp4\n", 2, "'b//a.mp4' is no plain path: write 'b/a.mp4'"),
+    Bad("same file", "video\nb/a.mp4\nb\\a.mp4\n", 3, r"is already in row 2"),
+    Bad("home", "video\n~/a.mp4\n", 2, "'~/a.mp4' leaves the dataset's root"),
+    Bad("URL", "video\nfile:///a.mp4\n", 2, "'file:///a.mp4' leaves the dataset's root"),
+    Bad("web", "video\nhttps://a.org/a.mp4\n", 2, "leaves the dataset's root"),
     Bad("parent", "video\na.mp4\n../x\n", 3, "'../x' leaves the dataset's root"),
     Bad("inner parent", "video\nb/../../x\n", 2, "leaves the dataset's root"),
     Bad("absolute", "video\n/abs\n", 2, "'/abs' leaves the dataset's root"),
@@ -224,3 +229,17 @@ def test_mos_is_the_inverse_of_unit(low: float, span: float, unit: float) -> Non
 def test_an_id_is_the_datasets_name_and_the_relative_path(load: Load) -> None:
     dataset = load("video\nclips/a.mp4\n", name="other")
     assert dataset.ids == ["other/clips/a.mp4"] == [dataset.video_id("clips/a.mp4")]
+
+
+def test_a_root_that_is_not_there_is_named(load: Load, tmp_path: Path) -> None:
+    dataset = load("video\na.mp4\n", root=Path("gone"))
+    with pytest.raises(DatasetError, match=r"dataset\.root: there is no folder .*gone: mount it"):
+        dataset.check_files()
+
+
+def test_a_root_without_any_of_the_videos_is_named(load: Load, tmp_path: Path) -> None:
+    dataset = load("video\nclips/a.mp4\nb.mp4\n")
+    with pytest.raises(DatasetError, match=r"none of the 2 videos is in .*, not even clips/a\.mp4"):
+        dataset.check_files()
+    (tmp_path / "b.mp4").touch()
+    dataset.check_files()  # the other one is a matter of its own

@@ -2,9 +2,14 @@
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
+
+import psutil
+
+from finevq.extract.decode import Sampling, decode, decode_by_pyav
 
 
 def behave(path: str, sampling: object) -> str:
@@ -40,3 +45,22 @@ def second(path: str, sampling: object) -> str:
 def loaded_modules(path: str, sampling: object) -> list[str]:
     """What a child process has imported in order to decode."""
     return sorted(sys.modules)
+
+
+_leaked: list[bytes] = []
+
+
+def leak(path: str, sampling: object) -> int:
+    """Lose 32 MB, as decoders do; returns the bytes that the process has."""
+    _leaked.append(os.urandom(2**25))
+    return psutil.Process().memory_info().rss
+
+
+def peak(path: str, sampling: Sampling) -> tuple[int, int]:
+    """Decode "DECODER,SHORT,LONG": frames of the long one, bytes by which it raised the peak."""
+    name, short, long = path.split(",")
+    decoder = {"decord": decode, "pyav": decode_by_pyav}[name]
+    decoder(short, sampling)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    count = decoder(long, sampling).frame_count
+    return count, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -1,7 +1,11 @@
 """The clusters that a job can ask for, and what is said of those that are not there."""
 
+import logging
 import shutil
+import signal
 import sys
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,6 +39,14 @@ def test_workers_that_are_not_started_here_cannot_be_scaled() -> None:
     with (
         pytest.raises(ConfigError, match=r"extract\.cluster\.adaptive: .* set it to false"),
         connect(settings("scheduler=tcp://127.0.0.1:9", "adaptive=true")),
+    ):
+        pass
+
+
+def test_address_that_is_none_is_refused() -> None:
+    with (
+        pytest.raises(ConfigError, match=r"'tcp://foo:bar': not an address .* tcp://HOST:PORT"),
+        connect(settings("scheduler=tcp://foo:bar")),
     ):
         pass
 
@@ -119,3 +131,38 @@ def test_slurm_job_has_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) ->
     )
     assert f"--nthreads {TASKS}" in script
     assert script.rstrip().endswith("--memory-limit 0")
+
+
+def test_cuda_cluster_gets_a_worker_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    package = SimpleNamespace(LocalCUDACluster=lambda **given: made.append(given))
+    monkeypatch.setitem(sys.modules, "dask_cuda", package)
+    start_cluster(settings("scheduler=cuda", "workers=8"))
+    (given,) = made
+    assert given == {
+        "n_workers": 8,
+        "threads_per_worker": TASKS,
+        "memory_limit": 0,
+        "silence_logs": logging.ERROR,
+        "dashboard_address": "127.0.0.1:0",
+        "scheduler_kwargs": {"dashboard": False},
+    }
+
+
+def test_processes_that_start_with_the_cluster_do_not_hear_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blocked: list[bool] = []
+
+    def start(**given: Any) -> None:
+        def look() -> None:  # as the thread does that starts the workers
+            blocked.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(cluster, "LocalCluster", start)
+    start_cluster(settings("workers=1"))
+    assert blocked == [True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -60,6 +60,12 @@ INTACT = {
         "options": {"deadline": "realtime", "auto-alt-ref": "1", "lag-in-frames": "16"},
         "decoder": "pyav",
     },
+    "av1": {
+        "suffix": ".mp4",
+        "codec": "libsvtav1",
+        "options": {"preset": "8", "crf": "10"},
+        "decoder": "pyav",
+    },
     "mpeg2-ts": {"suffix": ".ts", "codec": "mpeg2video", "decoder": "pyav"},
     "gif": {"suffix": ".gif", "codec": "gif", "pix_fmt": "rgb8", "decoder": "pyav"},
     "narrow": {"suffix": ".mp4", "size": (48, 64), "decoder": "pyav"},
@@ -144,6 +150,27 @@ def test_both_decoders_give_the_same_pixels(kind, tmp_path, encode) -> None:
     source = probe(encode(tmp_path / f"video{case.pop('suffix')}", range(30), **case))
     pairs = zip(decord_pictures(source), pyav_pictures(source), strict=True)
     assert all(np.array_equal(ours(), theirs()) for ours, theirs in pairs)
+
+
+def test_hdr10_is_not_tone_mapped(tmp_path, encode, index_of) -> None:
+    hdr10 = (
+        "hdr10=1:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:max-cll=1000,400:"
+        "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    )
+    frames = {}
+    for name, more in {"plain": "", "hdr10": f":{hdr10}"}.items():
+        options = {"x265-params": f"log-level=0{more}"}
+        path = tmp_path / f"{name}.mp4"
+        encode(path, range(40), codec="libx265", pix_fmt="yuv420p10le", options=options)
+        with av.open(str(path)) as container:
+            pq = container.streams.video[0].codec_context.color_trc == 16  # SMPTE ST 2084
+        assert pq == (name == "hdr10")
+        decoded = decode(path, SAMPLING)
+        check_samples(decoded, 40, index_of)
+        frames[name] = decoded.frames
+    assert frames["hdr10"].dtype == np.uint8
+    # Black and white stay what they are, where a tone mapper would darken 10,000 nits.
+    assert np.abs(frames["hdr10"].astype(int) - frames["plain"]).max() <= 2
 
 
 def test_variable_frame_rate_samples_by_frame_number(tmp_path, encode, index_of) -> None:

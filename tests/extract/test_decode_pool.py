@@ -1,12 +1,15 @@
 """The pool: every video ends in a result, and trouble with one does not touch another."""
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from finevq.errors import VideoError
@@ -94,6 +97,14 @@ def test_both_reasons_are_kept(stand_ins) -> None:
     ]
 
 
+def test_time_that_failures_took_is_known(stand_ins, tmp_path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with DecodePool(SAMPLING, settings(timeout_s=1.0), stand_ins.behave, stand_ins.second) as pool:
+        assert pool.submit("hang-hang").result().decoding_s == 2.0
+    with DecodePool(SAMPLING, settings()) as pool:
+        assert 0 < pool.submit(tmp_path / "text.mp4").result().decoding_s < 30
+
+
 def test_video_that_the_second_decoder_refuses_has_failed(stand_ins) -> None:
     with DecodePool(SAMPLING, settings(), stand_ins.behave) as pool:
         (outcome,) = pool.decode_all(["crash"])  # PyAV does not find such a file
@@ -113,6 +124,24 @@ def test_processes_are_replaced(stand_ins) -> None:
         pids = [pid(outcome) for outcome in pool.decode_all("abcdef")]
     assert pids[0::2] == pids[1::2]
     assert len(set(pids)) == 3
+
+
+def test_memory_that_decoders_lose_comes_back(stand_ins) -> None:
+    with DecodePool(SAMPLING, settings(videos_per_process=3), stand_ins.leak) as pool:
+        held = list(pool.decode_all("abcdefghi"))
+    assert max(held) - min(held) < 4 * 2**25  # of the nine times that it was lost
+
+
+def test_very_long_video_takes_the_memory_of_a_short_one(stand_ins, encode, tmp_path) -> None:
+    short, long = tmp_path / "short.mp4", tmp_path / "long.mp4"
+    encode(short, range(100), options={"preset": "ultrafast"})
+    count = 20_000
+    encode(long, (i * 256 // count for i in range(count)), options={"preset": "ultrafast"})
+    with DecodePool(SAMPLING, settings(), stand_ins.peak) as pool:
+        for decoder in ("decord", "pyav"):
+            frames, more = pool.submit(f"{decoder},{short},{long}").result()
+            assert frames == count
+            assert more < 30e6  # all of its frames are 737 MB
 
 
 def test_few_videos_are_in_flight(stand_ins) -> None:
@@ -168,3 +197,44 @@ def test_children_are_light(stand_ins) -> None:
         loaded = set(pool.submit("any").result())
     assert "finevq.extract.decode" in loaded  # for the sampling
     assert loaded.isdisjoint({"transformers", "dask", "zarr", "pydantic", "pandas"})
+
+
+def test_child_outlives_the_thread_that_gave_it_its_first_video(stand_ins) -> None:
+    outcomes: list[str] = []
+    with DecodePool(SAMPLING, settings(), stand_ins.behave) as pool:
+        thread = threading.Thread(target=lambda: outcomes.append(pool.submit("a").result()))
+        thread.start()
+        thread.join()
+        outcomes.append(pool.submit("b").result())
+    first, second = map(pid, outcomes)
+    assert first == second
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends a child with its parent")
+@pytest.mark.parametrize("trouble", ["hang", "hang_with_gil"])
+def test_hung_decoder_dies_with_its_parent(trouble: str, tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(_PARENT)
+    command = [sys.executable, str(script), str(Path(__file__).parent), trouble]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        time.sleep(0.3)  # it has begun to hang
+        assert child.is_running()
+        parent.kill()
+    child.wait(10)
+
+
+_PARENT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import pool_decoders
+from finevq.extract.decode_pool import DecodePool
+from finevq.extract.settings import DecodeSettings
+
+if __name__ == "__main__":
+    settings = DecodeSettings(processes=1, timeout_s=60, videos_per_process=100)
+    with DecodePool(None, settings, pool_decoders.behave) as pool:
+        print(pool.submit("a").result().split()[0], flush=True)
+        pool.submit(sys.argv[2]).result()
+"""

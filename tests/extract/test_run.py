@@ -176,6 +176,16 @@ def test_store_is_complete_then_left_alone_then_extended(
     assert FeatureStore.open("features").info()["ok"] == 5
 
 
+def test_store_in_a_bucket_is_that_of_a_folder(folder: Path, bucket: Any) -> None:
+    summary = extracted("cache.path=s3://features/store", "extract.cluster.workers=1")
+    assert (summary.extracted, list(summary.failed)) == (4, ["made/c.mp4"])
+    with in_this_process():
+        assert extracted("cache.path=s3://features/store").present == 5
+        extracted()
+    found = {item.key: item.get()["Body"].read() for item in bucket.objects.all()}
+    assert {name.removeprefix("store/"): data for name, data in found.items()} == files("features")
+
+
 @pytest.fixture
 def run_command() -> Iterator[Any]:
     """Starts `finevq extract` in a session of its own; whatever is left of it is killed."""
@@ -535,6 +545,18 @@ def test_stop_keeps_what_is_finished(folder: Path, run_command) -> None:
     store = FeatureStore.open("features")
     assert 1 <= len(store.committed()) < len(names)
     assert list(verify(store)) == []
+
+
+def test_stop_while_the_workers_start_is_one_line(folder: Path, run_command) -> None:
+    process = run_command()
+    assert b"videos need" in process.stderr.readline()
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said.decode().splitlines()) == (
+        130,
+        ["finevq: stopped; run the same command again to go on"],
+    )
 
 
 def test_features_can_be_made_again(worker) -> None:

@@ -48,12 +48,26 @@ def test_the_busiest_stage_is_the_bottleneck(clock) -> None:
     assert tally.bottleneck == "forward"
 
 
+def test_workers_that_join_later_count_from_then_on(clock) -> None:
+    tally = made(clock)
+    clock(60.0)
+    tally.count_workers(6)
+    clock(70.0)
+    tally.add(ShardReport(0, 8, {}, 400, 7000, 0.0, 80.0, 1.0))
+    assert tally.shares["forward"] == 1.0  # ten seconds of two, then of six
+    tally.count_workers(0)  # all are lost, and others on their way
+    tally.stop()
+    clock(100.0)
+    assert (tally.shares["forward"], tally.workers) == (1.0, 1)
+
+
 def test_summary_is_json(clock) -> None:
     tally = made(clock)
     clock(54.0)
     tally.add(ShardReport(0, 8, {"a": "is empty"}, 400, 7000, 6.0, 5.0, 1.0))
     summary = json.loads(json.dumps(tally.to_json()))
-    assert summary["videos"] == {"extracted": 7, "failed": 1, "present": 3, "left": 12}
+    videos = {"extracted": 7, "failed": 1, "present": 3, "failed_before": 0, "left": 12}
+    assert summary["videos"] == videos
     assert summary["failures"] == {"a": "is empty"}
     assert summary["bottleneck"] == "forward"
     assert summary["gigabytes"] == pytest.approx(7e-6)
