@@ -47,7 +47,7 @@ def by_pil(frame: np.ndarray, size: int = SIZE) -> np.ndarray:
 
 def by_torch(frame: np.ndarray, size: int, dtype: torch.dtype) -> np.ndarray:
     # Channels last, which is what PyTorch's fast uint8 path is written for.
-    pixels = torch.from_numpy(frame).permute(2, 0, 1)[None].to(dtype)
+    pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].to(dtype)
     small = interpolate(pixels, (size, size), mode="bicubic", antialias=True)
     return small.round().clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0).numpy()
 

@@ -67,13 +67,14 @@ class InternLM2Tokenizer:
         return ids
 
     def decode(self, token_ids: list[int]) -> str:
-        """The text of token ids, without spaces of its own beside special tokens."""
-        return "".join(
-            "".join(self._texts[number] for number in run)
-            if special
-            else self._pieces.decode(list(run))
-            for special, run in groupby(token_ids, key=self._texts.__contains__)
-        )
+        """The text of token ids, with a space beside each special token, as the original has it."""
+        parts: list[str] = []
+        for special, run in groupby(token_ids, key=self._texts.__contains__):
+            if special:
+                parts += [self._texts[number] for number in run]
+            else:
+                parts.append(self._pieces.decode(list(run)))
+        return " ".join(parts)
 
 
 def internlm2_tokenizer(weights: Weights) -> InternLM2Tokenizer:
