@@ -1,7 +1,8 @@
-"""Whether a comparison measures a checkpoint on videos that it was trained on."""
+"""Whether a checkpoint is measured on videos that it was trained on."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from ..cache.store import FeatureStore
@@ -29,6 +30,20 @@ def content_hashes(stores: Iterable[str], datasets: Iterable[Dataset] = ()) -> d
     return hashes
 
 
+def trained_on(checkpoint: Path, hashes: Mapping[str, str | None]) -> list[str] | None:
+    """Those of some videos that a checkpoint was trained on; None if it does not say.
+
+    Args:
+        checkpoint: its folder.
+        hashes: of each video's bytes, by id; one without a hash is known by its id alone.
+    """
+    trained = read_training_set(checkpoint)
+    if trained is None:
+        return None
+    contents, ids = set(trained["sha256"]), set(trained["video"])
+    return [v for v, known in hashes.items() if (v in ids if known is None else known in contents)]
+
+
 def leakage(model: Scores, names: Mapping[str, str], hashes: Mapping[str, str]) -> dict[str, Any]:
     """Which videos have the content of one that a model's checkpoint was trained on.
 
@@ -43,16 +58,10 @@ def leakage(model: Scores, names: Mapping[str, str], hashes: Mapping[str, str]) 
     """
     if model.checkpoint is None:
         return _unchecked("its checkpoint is neither beside it nor the configured train.out")
-    trained = read_training_set(model.checkpoint)
-    if trained is None:
+    leaked = trained_on(model.checkpoint, {video: hashes.get(video) for video in names})
+    if leaked is None:
         return _unchecked("its checkpoint does not say which videos it was trained on")
-    contents, ids = set(trained["sha256"]), set(trained["video"])
-    leaked = [
-        name
-        for video, name in names.items()
-        if (hashes[video] in contents if video in hashes else video in ids)
-    ]
-    found = {"checked": True, "videos": leaked}
+    found: dict[str, Any] = {"checked": True, "videos": [names[video] for video in leaked]}
     if unknown := [video for video in names if video not in hashes]:
         found["reason"] = (
             f"{len(unknown)} of {len(names)} videos were checked for training by name alone: "

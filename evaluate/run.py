@@ -18,7 +18,7 @@ from ..extract.encoder import pick_device
 from ..train.checkpoint import digest, load_checkpoint, read_info
 from ..train.prompts import ProfileName
 from ..train.reading import in_store
-from ..train.training_set import read_training_set
+from .leakage import trained_on
 from .metrics import measure
 from .predict import (
     FOLDER,
@@ -217,13 +217,13 @@ def _predict_rest(
 
 def _leakage(checkpoint: Path, store: FeatureStore, videos: Sequence[Video]) -> dict[str, Any]:
     """Which videos have the content of one that the checkpoint was trained on."""
-    trained = read_training_set(checkpoint)
-    if trained is None:
+    records = store.records()
+    sources = {video.id: records[video.id].source for video in videos}
+    hashes = {id_: source.sha256 if source else None for id_, source in sources.items()}
+    leaked = trained_on(checkpoint, hashes)
+    if leaked is None:
         reason = "the checkpoint does not say which videos it was trained on"
         return {"checked": False, "videos": [], "reason": reason}
-    seen, records = set(trained["sha256"]), store.records()
-    sources = {video.id: records[video.id].source for video in videos}
-    leaked = [id_ for id_, source in sources.items() if source and source.sha256 in seen]
     return {"checked": True, "videos": leaked}
 
 
