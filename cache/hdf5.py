@@ -68,6 +68,9 @@ def export_hdf5(store: FeatureStore, file: Path, progress: Progress = lambda *_:
                     progress(done, len(store.shards))
             target.sync()
             partial.rename(file)
+        except Exception:
+            target.check()  # whatever HDF5 makes of writes that went nowhere
+            raise
         finally:
             partial.unlink(missing_ok=True)
 

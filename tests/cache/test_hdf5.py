@@ -187,6 +187,20 @@ def test_a_write_that_fails_anywhere_is_one_line_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
+def test_the_first_error_is_told_and_not_what_hdf5_makes_of_it(
+    full_store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(h5py.File):
+        def __init__(self, target: Any, mode: str) -> None:
+            target._error = OSError(errno.EFBIG, "File too large")
+            raise OSError("Can't synchronously write data")
+
+    monkeypatch.setattr(h5py, "File", Broken)
+    with pytest.raises(StoreError, match=r"a\.h5 cannot be written: File too large; choose"):
+        export_hdf5(full_store, tmp_path / "a.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
 def test_a_file_that_will_not_fit_is_not_begun(
     full_store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

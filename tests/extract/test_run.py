@@ -199,6 +199,8 @@ def run_command() -> Iterator[Any]:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                # Tests that run in the background of a shell pass on that they ignore it.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         )
         return started[-1]
