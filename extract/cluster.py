@@ -45,8 +45,8 @@ def connect(settings: ExtractSettings) -> Iterator[Client]:
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(DASK))
-        if "://" in settings.cluster.scheduler:
-            client = stack.enter_context(_joined(settings))
+        if joined(settings):
+            client = stack.enter_context(_client_of(settings))
         else:
             cluster = stack.enter_context(start_cluster(settings))
             if settings.cluster.adaptive:
@@ -61,7 +61,12 @@ def connect(settings: ExtractSettings) -> Iterator[Client]:
             raise
 
 
-def _joined(settings: ExtractSettings) -> Client:
+def joined(settings: ExtractSettings) -> bool:
+    """Whether the cluster runs already, and may have other users."""
+    return "://" in settings.cluster.scheduler
+
+
+def _client_of(settings: ExtractSettings) -> Client:
     address = settings.cluster.scheduler
     if settings.cluster.adaptive:
         raise ConfigError(

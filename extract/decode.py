@@ -120,6 +120,10 @@ def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
     return _decoded(path, sampling, _decode)
 
 
+def ready() -> None:
+    """Do nothing: to call this in a process has imported all that decoding needs."""
+
+
 def decode_by_pyav(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
     """As `decode`, without decord, for a file that it hung or crashed on."""
     return _decoded(path, sampling, _decode_by_pyav)

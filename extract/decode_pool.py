@@ -23,7 +23,7 @@ from typing import Any, Self
 from pebble import ProcessExpired, ProcessPool
 
 from ..errors import VideoError
-from .decode import DecodedVideo, Sampling, decode, decode_by_pyav
+from .decode import DecodedVideo, Sampling, decode, decode_by_pyav, ready
 from .orphan import end_with_parent
 from .settings import DecodeSettings
 
@@ -40,12 +40,15 @@ Decode = Callable[[str, Sampling], DecodedVideo]
 class DecodePool:
     """Child processes that decode videos, as a context manager; its end kills what still runs.
 
-    Nothing is started before the first video.
+    Nothing is started before the first video, or `start`.
+
+    Attributes:
+        sampling: What to keep of each video; must be set before the first.
     """
 
     def __init__(
         self,
-        sampling: Sampling,
+        sampling: Sampling | None,
         settings: DecodeSettings,
         decoder: Decode = decode,
         second: Decode = decode_by_pyav,
@@ -53,12 +56,12 @@ class DecodePool:
         """Prepare a pool.
 
         Args:
-            sampling: What to keep of each video.
+            sampling: See the class; None to set it later.
             settings: Processes, seconds a video may take, and videos until a process is replaced.
             decoder: Tried on every video.
             second: Tried on those that `decoder` hung or crashed on.
         """
-        self._sampling = sampling
+        self.sampling = sampling
         self._settings = settings
         self._decoders = decoder, second
         self._open: set[Future[Outcome]] = set()
@@ -87,6 +90,11 @@ class DecodePool:
         for future in list(self._open):
             # A child that died before it took its task leaves that task without an end.
             future.cancel()
+
+    def start(self) -> None:
+        """Start the processes: they import what they need while the caller does something else."""
+        for _ in range(self._settings.processes):
+            self._starter.submit(self._pool.schedule, ready)
 
     def submit(self, path: str | os.PathLike[str]) -> Future[Outcome]:
         """Decode a video when a process is free.
@@ -139,7 +147,7 @@ class DecodePool:
         child = self._starter.submit(
             self._pool.schedule,
             self._decoders[len(failures)],
-            args=(path, self._sampling),
+            args=(path, self.sampling),
             timeout=self._settings.timeout_s,
         ).result()
         child.add_done_callback(lambda done: self._settle(done, path, future, failures, again))

@@ -20,7 +20,7 @@ from ..cache.space import Space
 from ..cache.store import FeatureStore
 from ..dataset.videos import Dataset
 from ..errors import FineVQError, StoreUnavailable
-from .cluster import connect
+from .cluster import connect, joined
 from .encoder import check_device, identify
 from .settings import ExtractSettings
 from .tally import Tally
@@ -92,7 +92,8 @@ def extract(
     )
     progress(tally)
     if todo:
-        with connect(settings) as client, _installed(client, Extractor(store, settings)) as plugin:
+        extractor = Extractor(store, settings)
+        with connect(settings) as client, _installed(client, extractor, settings) as plugin:
             workers = len(client.nthreads())
             if not workers:
                 log.info("waiting for workers to join %s", settings.cluster.scheduler)
@@ -106,15 +107,19 @@ def extract(
 
 
 @contextmanager
-def _installed(client: Client, extractor: Extractor) -> Iterator[str]:
+def _installed(client: Client, extractor: Extractor, settings: ExtractSettings) -> Iterator[str]:
     """Give every worker the extractor of this job, under a name of its own, while it runs.
 
-    The workers of a cluster that others use too keep what they are given. So those of jobs whose
-    client is gone, which had no time to clean up, are removed as well.
+    The workers of a cluster that others use too keep what they are given. So it is taken back at
+    the end, and those of jobs whose client is gone, which had no time for that, are as well.
     """
+    name = PLUGIN + client.id
+    if not joined(settings):
+        client.register_plugin(extractor, name=name)
+        yield name
+        return
     for orphan in client.run_on_scheduler(_orphans):
         client.unregister_worker_plugin(orphan)
-    name = PLUGIN + client.id
     client.register_plugin(extractor, name=name)
     try:
         yield name
@@ -209,7 +214,7 @@ def _window(client: Client, settings: ExtractSettings) -> int:
     """Shards in flight: those that the workers run, and one more for each that waits there."""
     nthreads: list[int] = list(client.nthreads().values())
     # Workers that are still to come, which an adaptive cluster starts only when work waits.
-    ours = 0 if "://" in settings.cluster.scheduler else settings.cluster.workers
+    ours = 0 if joined(settings) else settings.cluster.workers
     return max(1, sum(nthreads) + len(nthreads), ours * (TASKS + 1))
 
 

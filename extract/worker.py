@@ -102,8 +102,14 @@ class Extractor(WorkerPlugin):
                 torch.cuda.set_device(gpu)
 
         self.forward = ThreadPoolExecutor(1, "forward", prepare)
-        self.encoder = self.forward.submit(Encoder, self.settings).result()
-        self.pool = DecodePool(self.encoder.sampling, self.settings.decode)
+        self.pool = DecodePool(None, self.settings.decode)
+        self.pool.start()
+        try:
+            self.encoder = self.forward.submit(Encoder, self.settings).result()
+        except BaseException:
+            self.pool.__exit__(None, None, None)
+            raise
+        self.pool.sampling = self.encoder.sampling
         self.batch = self.encoder.videos_per_batch
         # One batch waits decoded while another is encoded and the processes work on a third.
         self.room = threading.Semaphore(self.settings.decode.processes + 2 * self.batch)

@@ -179,6 +179,17 @@ def test_an_unused_pool_starts_nothing() -> None:
         assert not multiprocessing.active_children()
 
 
+def test_started_pool_has_its_process_before_it_knows_the_sampling(stand_ins) -> None:
+    with DecodePool(None, settings(), stand_ins.behave) as pool:
+        pool.start()
+        deadline = time.monotonic() + 20
+        while not (children := multiprocessing.active_children()):
+            assert time.monotonic() < deadline, "no process was started"
+            time.sleep(0.01)
+        pool.sampling = SAMPLING
+        assert int(pid(pool.submit("a").result())) == children[0].pid
+
+
 def test_works_outside_the_main_thread(stand_ins) -> None:
     outcomes: list[str] = []
 

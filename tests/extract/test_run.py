@@ -93,14 +93,8 @@ def in_this_process() -> Iterator[None]:
     class Client:
         id = "here"
 
-        def run_on_scheduler(self, function: Any) -> list[str]:
-            return []
-
         def register_plugin(self, extractor: Extractor, name: str) -> None:
             self.extractor = extractor
-
-        def unregister_worker_plugin(self, name: str) -> None:
-            assert name == "finevq-here"
 
         def nthreads(self) -> dict[str, int]:
             return {"here": 1}
