@@ -23,6 +23,11 @@ DASK: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 50,
     # Native code that holds the GIL keeps a worker from being heard of; it is not lost by that.
     "distributed.scheduler.worker-ttl": "30 minutes",
+    # Without Dask's MALLOC_TRIM_THRESHOLD_, under which every large array is mapped and paged in
+    # anew: decoding and the forward pass on a CPU took a third longer (docs/log.md).
+    "distributed.nanny.pre-spawn-environ": dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1
+    ),
 }
 
 # Its HTTP server cannot be left out; on a fixed port two jobs would get in each other's way.

@@ -91,10 +91,14 @@ class DecodePool:
             # A child that died before it took its task leaves that task without an end.
             future.cancel()
 
-    def start(self) -> None:
-        """Start the processes: they import what they need while the caller does something else."""
-        for _ in range(self._settings.processes):
-            self._starter.submit(self._pool.schedule, ready)
+    def start(self) -> list[Future[None]]:
+        """Start the processes: they import what they need while the caller does something else.
+
+        Returns:
+            Futures of the time when that is done.
+        """
+        calls = range(self._settings.processes)
+        return [self._starter.submit(self._pool.schedule, ready).result() for _ in calls]
 
     def submit(self, path: str | os.PathLike[str]) -> Future[Outcome]:
         """Decode a video when a process is free.

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import torch
@@ -103,9 +103,10 @@ class Extractor(WorkerPlugin):
 
         self.forward = ThreadPoolExecutor(1, "forward", prepare)
         self.pool = DecodePool(None, self.settings.decode)
-        self.pool.start()
+        started = self.pool.start()
         try:
             self.encoder = self.forward.submit(Encoder, self.settings).result()
+            wait(started)
         except BaseException:
             self.pool.__exit__(None, None, None)
             raise
