@@ -81,12 +81,11 @@ def extract(
     paths = {video.id: str(video.path.absolute()) for video in dataset}
     todo = to_do(store, paths, shards, retry_failed=retry_failed)
     total = sum(map(len, todo.values()))
-    elsewhere = to_do(store, paths, None, retry_failed=False).keys() - todo.keys()
+    undone = {video for videos in todo.values() for video in videos}
+    undone.update(v for shard in store.pending() for v in store.shard_rows(shard).values())
     tally = Tally(
         total=total,
-        present=len(dataset)
-        - sum(video in paths for videos in todo.values() for video in videos)
-        - sum(video in paths for shard in elsewhere for video in store.shard_rows(shard).values()),
+        present=sum(video not in undone for video in paths),
         space=Space(total * store.layout.row_bytes, store.space(range(0)).free),
         processes=settings.decode.processes,
     )
@@ -146,13 +145,11 @@ def to_do(
         if any(video in paths for video in videos):
             todo[shard] = videos
     if retry_failed:
-        failed = store.failures()
-        pending = set(store.pending())
-        for shard in store.shards if among is None else among:
-            if shard in store.shards and shard not in pending:
-                videos = [v for v in store.shard_rows(shard).values() if v in failed and v in paths]
-                if videos:
-                    todo[shard] = videos
+        failed = store.failures().keys() & paths.keys()
+        for shard in store.shards:
+            videos = [video for video in store.shard_rows(shard).values() if video in failed]
+            if videos and (among is None or shard in among):
+                todo[shard] = videos
     return dict(sorted(todo.items()))
 
 
