@@ -1,7 +1,9 @@
 """Pages that need nothing beside themselves: templates that escape what comes from the data."""
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -30,8 +32,14 @@ def template(name: str, span: tuple[float, float]) -> jinja2.Template:
         percent=lambda value: _number(100 * value, "z.1f") + " %",
         path=_breakable,
         points=lambda value: _number(100 * value, "+z.1f"),
+        reasons=_reasons,
     )
     return environment.get_template(name)
+
+
+def _reasons(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Why figures of rows are not defined, each reason once; their footnotes."""
+    return list(dict.fromkeys(row["reason"] for row in rows if "reason" in row))
 
 
 def _number(value: float, form: str) -> str:
