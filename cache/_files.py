@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 import fsspec
@@ -27,6 +28,8 @@ _STEP = 1 << 21
 """Bytes that Linux fetches at one advice, at most."""
 
 _ADVISE = getattr(os, "posix_fadvise", None)
+_NOWAIT = getattr(os, "RWF_NOWAIT", None)
+"""What not every system has."""
 
 
 class Folder:
@@ -96,13 +99,14 @@ class Folder:
                 raise ValueError(f"{len(raw)} of {len(buffer)} bytes are there")
             buffer[:] = np.frombuffer(raw, np.uint8)
             return int(checksums.crc32c(buffer))
-        with self._reached("read"):
-            file = self._local(name)
-            length = os.stat(file).st_size
-        first = start if start >= 0 else length + start
-        if not 0 <= first <= length - len(buffer):
-            raise ValueError(f"{length} bytes are there, {len(buffer)} from {start} on asked for")
-        return _read(file, first, buffer)
+        with self._reached("read"), open(self._local(name), "rb", buffering=0) as file:
+            length = os.fstat(file.fileno()).st_size
+            first = start if start >= 0 else length + start
+            if not 0 <= first <= length - len(buffer):
+                raise ValueError(
+                    f"{length} bytes are there, {len(buffer)} from {start} on asked for"
+                )
+            return _read(file, first, buffer)
 
     def write(self, name: str, *parts: bytes | memoryview) -> None:
         """Create or replace a file; a reader sees the old bytes or the new ones, never a part."""
@@ -248,21 +252,42 @@ class Folder:
         return f"{self._path}/{name}"
 
 
-def _read(file: str, first: int, buffer: np.ndarray) -> int:
-    """Fill a buffer with bytes of a local file; returns their CRC-32C."""
-    crc = 0
-    with open(file, "rb", buffering=0) as opened:
-        if _ADVISE is not None:  # fetched at once, and nothing that lies behind them
-            for at in range(first, first + len(buffer), _STEP):
-                left = first + len(buffer) - at
-                _ADVISE(opened.fileno(), at, min(_STEP, left), os.POSIX_FADV_WILLNEED)
-        opened.seek(first)
-        for done in range(0, len(buffer), _BLOCK):
-            block = buffer[done : done + _BLOCK]
-            if opened.readinto(block.data) != len(block):
+def _read(file: FileIO, first: int, buffer: np.ndarray) -> int:
+    """Fill a buffer with bytes of a local file; returns their CRC-32C.
+
+    What lies in memory is copied. From the first block on that does not, the disk is asked for all
+    that is left, and for nothing that lies behind it, as Linux's own reading ahead would.
+    """
+    crc, cached = 0, True
+    for done in range(0, len(buffer), _BLOCK):
+        block, at = buffer[done : done + _BLOCK], first + done
+        if cached and not _copied(file, at, block):
+            cached = False
+            _fetch(file, at, len(buffer) - done)
+        if not cached:
+            file.seek(at)
+            if file.readinto(block.data) != len(block):
                 raise ValueError("it ends while it is read")
-            crc = checksums.crc32c(block, crc)
+        crc = checksums.crc32c(block, crc)
     return crc
+
+
+def _copied(file: FileIO, at: int, block: np.ndarray) -> bool:
+    """Fill a block if all its bytes lie in memory; False if not, or if no one can tell."""
+    if _NOWAIT is None:
+        return False
+    try:
+        return os.preadv(file.fileno(), [block.data], at, _NOWAIT) == len(block)
+    except OSError:  # nothing lies there, or this file system always waits
+        return False
+
+
+def _fetch(file: FileIO, first: int, length: int) -> None:
+    """Let the disk begin to read, without waiting for it."""
+    if _ADVISE is not None:
+        for at in range(first, first + length, _STEP):
+            size = min(_STEP, first + length - at)
+            _ADVISE(file.fileno(), at, size, os.POSIX_FADV_WILLNEED)
 
 
 def _of_a_file(error: OSError, how: str) -> bool:

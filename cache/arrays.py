@@ -12,7 +12,7 @@ from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec
 from zarr.storage import MemoryStore
 
-from ..errors import StoreError
+from ..errors import StoreError, StoreUnavailable
 from ._files import Folder
 from .layout import Layout
 from .shards import Stored, encode, read_row
@@ -140,7 +140,10 @@ class Arrays:
     def _open_array(self, store: Store, name: str, mode: Any) -> zarr.Array[Any]:
         where = f"{self._folder.url}/{GROUP}/{name}"
         try:
+            self._folder.read(f"{GROUP}/{name}/zarr.json")  # zarr takes an outage for damage
             array = zarr.open_array(store, path=name, mode=mode, zarr_format=3)
+        except StoreUnavailable:
+            raise
         except Exception as error:  # whatever damaged metadata makes zarr raise
             raise StoreError(
                 f"{where} cannot be opened ({error}): restore its zarr.json"

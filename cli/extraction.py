@@ -79,7 +79,6 @@ def run_extract(
     from ..dataset.videos import load_dataset
 
     dataset = load_dataset(config.dataset)  # its errors come before torch is loaded
-    dataset.check_files()
     from ..cache.readable import ReadableStore
     from ..extract.run import extract
 

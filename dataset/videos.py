@@ -51,6 +51,11 @@ class Dataset:
         """The ids of all videos."""
         return [video.id for video in self.videos]
 
+    @property
+    def root(self) -> Path:
+        """The folder below which the videos are."""
+        return self.settings.folder / self.settings.root
+
     def check_files(self) -> None:
         """Refuse a dataset of which not one video is there, as of a disk that is not mounted.
 
@@ -60,7 +65,7 @@ class Dataset:
         Raises:
             DatasetError: the root is no folder, or none of the videos is below it.
         """
-        root = self.settings.folder / self.settings.root
+        root = self.root
         if not root.is_dir():
             raise DatasetError(
                 f"dataset.root: there is no folder {root}: mount it, or correct the setting"

@@ -41,9 +41,10 @@ class Scorer:
 
         Args:
             checkpoint: its folder.
-            settings: of these count the device, the attention and how files are decoded; what
-                decides the features comes from the checkpoint. Without them a GPU is taken where
-                there is one, and files are decoded as for the checkpoint.
+            settings: of these count the device, the attention, whether the backbones are compiled
+                and how files are decoded; what decides the features comes from the checkpoint.
+                Without them a GPU is taken where there is one, nothing is compiled, and files are
+                decoded as for the checkpoint.
             device: of the language model: "auto", "cpu" or "cuda".
             max_tokens: of a sequence, see `Predictor`.
 
@@ -150,6 +151,7 @@ def _merged(features: ExtractSettings, run: ExtractSettings | None) -> ExtractSe
     return features.model_copy(
         update={
             "device": "auto" if run is None else run.device,
+            "compile": run is not None and run.compile,
             "decode": features.decode if run is None else run.decode,
             "spatial": features.spatial.model_copy(update={"attention": attention}),
         }

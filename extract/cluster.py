@@ -3,6 +3,7 @@
 import logging
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -23,6 +24,10 @@ DASK: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 50,
     # Native code that holds the GIL keeps a worker from being heard of; it is not lost by that.
     "distributed.scheduler.worker-ttl": "30 minutes",
+    # Dask samples each process's stacks a hundred times a second, and looks fifty times whether its
+    # loop is stuck, which takes a twentieth of a core a worker.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
     # Without Dask's MALLOC_TRIM_THRESHOLD_, under which every large array is mapped and paged in
     # anew: decoding and the forward pass on a CPU took a third longer (docs/log.md).
     "distributed.nanny.pre-spawn-environ": dict.fromkeys(
@@ -110,12 +115,25 @@ def _no_interrupt() -> Iterator[None]:
 
     Ending workers is left to the job, which hears of it afterwards.
     """
-    resource_tracker.ensure_running()  # when a process starts it, it lets Ctrl-C in again
+    _start_tracker()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_tracker() -> None:
+    """Start the process that removes what killed ones leave behind, and does not speak of it.
+
+    It takes the filters of warnings from the interpreter's options. Here, as it lets Ctrl-C in
+    again where it is started.
+    """
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
 
 
 def _cuda(workers: int) -> Any:

@@ -219,7 +219,7 @@ def _turn(u: int, v: int) -> int:
     return 3 if u > 2 * v else 4 if v > 2 * u else 0
 
 
-def embedded_slowfast() -> nn.ModuleList:
+def embedded_slowfast() -> nn.Sequential:
     """A SlowFast trunk with one block a stage and designed filters."""
     trunk = build_slowfast(depth=18)
     weights: dict[str, Array] = {}

@@ -55,8 +55,8 @@ class Encoder:
         """Load the backbones onto the device, in the dtype that `precision` names.
 
         Raises:
-            ConfigError: a device or flash-attention that is not there, or settings that do not go
-                together.
+            ConfigError: a device, flash-attention or a compiler that is not there, or settings that
+                do not go together.
             CheckpointError: weights that are missing, damaged or of another architecture.
         """
         self.settings = settings
@@ -79,6 +79,22 @@ class Encoder:
             self.videos_per_batch = settings.videos_per_batch
             self.motion.trunk.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.identity = Identity(self._identity(hashes))
+        if settings.compile:
+            self._compile()
+
+    def _compile(self) -> None:
+        """Have both backbones compiled, and wait for it: nothing is compiled while videos wait."""
+        self.spatial.vit.compile(dynamic=False)
+        if self.settings.motion.mode != "all":  # there each video would need code of its own
+            self.motion.trunk.compile(dynamic=False)
+        try:
+            self.encode_all([_black(self.sampling)] * self.videos_per_batch)
+        except Exception as error:  # whatever a missing compiler makes torch raise
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(
+                f"extract.compile = true: torch.compile fails here ({reason}); set it to false, or "
+                "install the compiler that it needs"
+            ) from error
 
     @property
     def sampling(self) -> Sampling:
@@ -121,25 +137,29 @@ class Encoder:
             except torch.cuda.OutOfMemoryError:
                 pass  # what the error refers to must be gone before the next attempt
             torch.cuda.empty_cache()
-            if len(batch) == 1:
+            size = self.videos_per_batch if self.settings.compile else len(batch)
+            if size == 1:
                 results.append(Failure("needs more GPU memory than there is"))
             else:
-                self.videos_per_batch = len(batch) // 2
+                self.videos_per_batch = size // 2
                 log.warning("out of GPU memory: %d videos a batch now", self.videos_per_batch)
         return results
 
     def _encode(self, videos: Sequence[DecodedVideo]) -> list[Features]:
+        # Compiled code is for one size of batch, which the first video fills up.
+        missing = self.videos_per_batch - len(videos) if self.settings.compile else 0
+        batch = [*videos, *[videos[0]] * missing]
         # Neither the type nor the choice of kernels may depend on what was encoded before.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            spatial = self.spatial(np.concatenate([video.frames for video in videos])).cpu()
+            spatial = self.spatial(np.concatenate([video.frames for video in batch])).cpu()
             if self.settings.motion.mode == "all":  # as long as the video: not to be stacked
                 motion = torch.cat([self.motion(video.clips).cpu() for video in videos])
             else:
-                motion = self.motion(np.concatenate([video.clips for video in videos])).cpu()
-        parts = [features.chunk(len(videos)) for features in (spatial, motion)]
+                motion = self.motion(np.concatenate([video.clips for video in batch])).cpu()
+        parts = [features.chunk(len(batch)) for features in (spatial, motion)]
         return [
             Features(tokens.numpy(), vectors.numpy(), _source(video))
-            for video, tokens, vectors in zip(videos, *parts, strict=True)
+            for video, tokens, vectors in zip(videos, *parts, strict=not missing)
         ]
 
     def _identity(self, hashes: dict[str, str | None]) -> dict[str, Any]:
@@ -195,7 +215,8 @@ class Encoder:
 def identify(settings: ExtractSettings) -> Encoder:
     """An encoder for its identity and shapes alone, on machines without the device of the job."""
     spatial = settings.spatial.model_copy(update={"attention": "sdpa"})
-    return Encoder(settings.model_copy(update={"device": "cpu", "spatial": spatial}))
+    changes = {"device": "cpu", "compile": False, "spatial": spatial}
+    return Encoder(settings.model_copy(update=changes))
 
 
 def check_device(settings: ExtractSettings) -> torch.device:
@@ -252,6 +273,23 @@ def pick_device(name: str, key: str) -> torch.device:
 def weight_hash(module: nn.Module) -> str:
     """SHA-256 of all parameters and buffers that are saved, by name, shape, dtype and value."""
     return tensor_hash(module.state_dict())
+
+
+def _black(sampling: Sampling) -> DecodedVideo:
+    """What a black video of 8 frames decodes to."""
+    windows = sampling.windows(8)
+    size = sampling.frame_size
+    side = sampling.clip_size if sampling.mode == "clips" else size
+    return DecodedVideo(
+        frames=np.zeros((sampling.frames, size, size, 3), np.uint8),
+        clips=np.zeros((len(windows), len(windows[0]), side, side, 3), np.uint8),
+        frame_count=8,
+        fps=None,
+        seconds=None,
+        decoder="decord",
+        sha256="",
+        decoding_s=0.0,
+    )
 
 
 def _source(video: DecodedVideo) -> Source:

@@ -54,15 +54,18 @@ def _slowfast_builder() -> Callable[..., nn.Module]:
     return create_slowfast  # type: ignore[no-any-return]
 
 
-def build_slowfast(depth: int) -> nn.ModuleList:
+def build_slowfast(depth: int) -> nn.Sequential:
     """SlowFast's trunk without its head: two pathways with 2048 and 256 output channels.
 
     Args:
         depth: 50 for SLOWFAST_8x8_R50; 18 has one block a stage.
     """
     network: Any = _slowfast_builder()(model_depth=depth, head=None, head_pool=None)
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):  # torch.compile cannot trace NumPy's integers
+            module.stride = tuple(map(int, module.stride))
     # The last two blocks pool and classify; the trunk is the stem and the four stages.
-    return nn.ModuleList(list(network.blocks)[:5])
+    return nn.Sequential(*network.blocks[:5])
 
 
 class MotionEncoder(nn.Module):
@@ -77,7 +80,7 @@ class MotionEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, trunk: nn.ModuleList, mode: str) -> None:
+    def __init__(self, trunk: nn.Sequential, mode: str) -> None:
         """Wrap a trunk.
 
         Args:
@@ -107,8 +110,7 @@ class MotionEncoder(nn.Module):
         pixels = pixels.div_(255).sub_(self.mean).div_(self.std).to(dtype)
         official = self.mode != "clips"
         pathways = official_pathways(pixels) if official else [pixels[:, :, ::SLOW_EVERY], pixels]
-        for block in self.trunk:
-            pathways = block(pathways)
+        pathways = self.trunk(pathways)
         if official:
             slow, fast = map(window_mean, pathways, OFFICIAL_WINDOWS)
         else:

@@ -66,6 +66,7 @@ def extract(
         progress: told of the plan and of every finished shard.
 
     Raises:
+        DatasetError: none of the videos is there, or a worker does not see their root.
         IdentityMismatch: the store holds features made with other settings or weights.
         DiskFull: there is no room for the features; what is finished is kept.
         StoreError: the store is damaged.
@@ -74,6 +75,7 @@ def extract(
     """
     if settings.cluster.scheduler == "local":
         check_device(settings)
+    dataset.check_files()
     encoder = identify(settings)
     store = FeatureStore.open_or_create(cache.path, encoder.identity, encoder.shapes, cache)
     del encoder  # the workers have their own
@@ -91,7 +93,7 @@ def extract(
     )
     progress(tally)
     if todo:
-        extractor = Extractor(store, settings)
+        extractor = Extractor(store, settings, dataset.root.absolute())
         with connect(settings) as client, _installed(client, extractor, settings) as plugin:
             workers = len(client.nthreads())
             if not workers:

@@ -59,6 +59,7 @@ class ExtractSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16", "float16"]
     videos_per_batch: int = Field(ge=1)
+    compile: bool
     spatial: SpatialSettings
     motion: MotionSettings
     decode: DecodeSettings

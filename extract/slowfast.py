@@ -22,7 +22,7 @@ DEPTHS = {1: 18, 6: 50}
 """Depth of the network by the number of residual blocks in its third stage."""
 
 
-def load_slowfast(model: str) -> nn.ModuleList:
+def load_slowfast(model: str) -> nn.Sequential:
     """The trunk of a published SlowFast, in the dtype in which it is stored.
 
     Args:
@@ -70,7 +70,7 @@ def _trunk_tensors(model: str) -> tuple[str, dict[str, Tensor]]:
 
 
 def _check_fit(
-    model: str, prefix: str, tensors: Mapping[str, Tensor], trunk: nn.ModuleList
+    model: str, prefix: str, tensors: Mapping[str, Tensor], trunk: nn.Sequential
 ) -> None:
     expected = trunk.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):

@@ -11,19 +11,22 @@ in order and in bounds:
 """
 
 import multiprocessing
+import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from distributed import Worker, WorkerPlugin
 
 from ..cache.records import Failure, Features
 from ..cache.store import FeatureStore
-from ..errors import ConfigError, VideoError
+from ..errors import ConfigError, DatasetError, VideoError
 from .decode_pool import DecodePool, Outcome
 from .encoder import Encoder
 from .settings import ExtractSettings
@@ -75,9 +78,17 @@ class _Encoded:
 class Extractor(WorkerPlugin):
     """What a worker keeps from task to task: the backbones, the decoding processes, the store."""
 
-    def __init__(self, store: FeatureStore, settings: ExtractSettings) -> None:
+    def __init__(self, store: FeatureStore, settings: ExtractSettings, root: Path) -> None:
+        """Say what is to be extracted how; the work begins with `setup`, on the worker.
+
+        Args:
+            store: where the features go.
+            settings: the backbones, sampling and decoding.
+            root: the folder below which the videos are, on every worker.
+        """
         self.store = store
         self.settings = settings
+        self.root = root
 
     def setup(self, worker: Worker | None) -> None:
         """Load the backbones; called once on each worker.
@@ -131,11 +142,18 @@ class Extractor(WorkerPlugin):
                 a commit; None for one that was planned but is no longer in the manifest.
 
         Raises:
+            DatasetError: this worker does not see the videos' root, as of a disk that is not
+                mounted; nothing is written, and no video is blamed.
             DiskFull: there is no room for the features.
             StoreError: the store is damaged.
         """
         present = {video: path for video, path in paths.items() if path is not None}
         encoded = self._encode_files(list(present.values()))
+        if not all(map(os.path.exists, present.values())) and not _has_files(self.root):
+            raise DatasetError(
+                f"{socket.gethostname()}: the worker there finds nothing in {self.root} "
+                "(dataset.root): mount it there, then run the same command again"
+            )
         results: dict[str, Features | Failure] = dict.fromkeys(paths, GONE)
         results |= zip(present, (r for batch in encoded for r in batch.results), strict=True)
         began = time.perf_counter()
@@ -194,3 +212,8 @@ class Extractor(WorkerPlugin):
         if worker is None or self.settings.cluster.scheduler != "local" or gpus < 2:
             return None
         return int(worker.name) % gpus
+
+
+def _has_files(root: Path) -> bool:
+    """False for a folder that is not there, and for the empty one of a disk that is not mounted."""
+    return root.is_dir() and any(root.iterdir())

@@ -119,15 +119,6 @@ def test_summary_that_cannot_be_written_is_refused_before_the_work(asked, capsys
     assert asked == {}
 
 
-def test_a_root_that_is_not_mounted_is_refused_before_the_work(asked, capsys) -> None:
-    assert cli.main(["extract", *DATASET, "--set", "dataset.root=/nonexistent"]) == 2
-    err = capsys.readouterr().err
-    assert err == (
-        "finevq: dataset.root: there is no folder /nonexistent: mount it, or correct the setting\n"
-    )
-    assert asked == {}
-
-
 def test_a_damaged_commit_is_named_at_the_end(asked, store: FeatureStore, capsys) -> None:
     Path(store.url, "commits/000000.json").write_text("torn")
     assert cli.main(["extract", *DATASET]) == 2

@@ -24,7 +24,7 @@ from ..cache.store import FeatureStore
 from ..dataset.videos import Dataset, Video
 from ..errors import ConfigError, IdentityMismatch, VideoError
 from ..extract.decode import Sampling, decode
-from ..extract.encoder import Encoder
+from ..extract.encoder import Encoder, identify
 from ..extract.settings import ExtractSettings
 from ..extract.spatial import SpatialEncoder, pixel_shuffle
 from ..extract.vision_lora import TARGETS
@@ -67,7 +67,7 @@ def train_end_to_end(
             "the end-to-end stage trains a new LoRA of the image encoder: set "
             'train.vision_lora.rank to 1 or more, and extract.spatial.adapter to ""'
         )
-    encoder = Encoder(extraction)
+    encoder = Encoder(extraction.model_copy(update={"compile": False}))  # its `vit` gets a LoRA
     lines = store.layout.identity.difference(encoder.identity)
     if lines:
         raise IdentityMismatch(
@@ -154,4 +154,4 @@ def _with_adapter(
     adapter = str((folder / "vision_adapter").absolute())
     spatial = extraction.spatial.model_copy(update={"adapter": adapter})
     adapted = extraction.model_copy(update={"spatial": spatial})
-    return replace(info, features=Encoder(adapted).identity.content, extract=adapted.model_dump())
+    return replace(info, features=identify(adapted).identity.content, extract=adapted.model_dump())

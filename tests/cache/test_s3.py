@@ -222,7 +222,7 @@ def test_a_server_that_goes_away_is_no_damage(
     with monkeypatch.context() as patch:
         for name in ("cat_file", "exists", "pipe_file"):
             patch.setattr(store._folder._fs, name, away)
-        for act in (lambda: list(verify(store)), lambda: repair(store, 0)):
+        for act in (lambda: list(verify(store)), lambda: repair(store, 0), store.check_layout):
             with pytest.raises(StoreUnavailable, match="cannot be read: Could not connect"):
                 act()
         patch.undo()

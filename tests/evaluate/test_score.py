@@ -208,7 +208,7 @@ def store(request: Any, folder: Path, dataset: Dataset, tmp_path: Path) -> Featu
     )
     store = FeatureStore.create(cache.path, encoder.identity, encoder.shapes, cache)
     store.plan(dataset.ids)
-    extractor = Extractor(store, SETTINGS)
+    extractor = Extractor(store, SETTINGS, dataset.root)
     threads = torch.get_num_threads()
     extractor.setup(None)
     try:

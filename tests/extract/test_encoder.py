@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from finevq.config import load_config
 from finevq.errors import CheckpointError, ConfigError
 from finevq.extract import encoder as encoder_module
 from finevq.extract.decode import decode
-from finevq.extract.encoder import Encoder, pick_device, weight_hash
+from finevq.extract.encoder import Encoder, identify, pick_device, weight_hash
 from finevq.extract.settings import ExtractSettings
 
 from ._published import in_whole, original_vit, write_checkpoint
@@ -298,13 +299,14 @@ def batched(encoder: Encoder, size: int, videos: list[Any]) -> list[Any]:
 class Crowded(Encoder):
     """Stands in for a GPU whose memory holds so many videos at once; a video is its own number."""
 
-    def __init__(self, room: int, batch: int) -> None:
+    def __init__(self, room: int, batch: int, *, compiled: bool = False) -> None:
         self.room, self.videos_per_batch = room, batch
+        self.settings = settings(f"compile={'true' if compiled else 'false'}")
         self.tried: list[int] = []
 
     def _encode(self, videos: Any) -> Any:
-        self.tried.append(len(videos))
-        if len(videos) > self.room:
+        self.tried.append(self.videos_per_batch if self.settings.compile else len(videos))
+        if self.tried[-1] > self.room:
             raise torch.cuda.OutOfMemoryError("out of memory")
         return list(videos)
 
@@ -317,11 +319,87 @@ def test_full_gpu_memory_halves_the_batches_for_good() -> None:
     assert encoder.tried[-2:] == [2, 2]
 
 
-def test_video_too_large_for_the_gpu_is_a_failure_alone() -> None:
-    results = Crowded(room=0, batch=2).encode_all(range(2))
+def test_compiled_batches_are_halved_by_what_they_are_filled_up_to() -> None:
+    encoder = Crowded(room=1, batch=4, compiled=True)
+    assert encoder.encode_all(range(1)) == [0]
+    assert encoder.tried == [4, 2, 1]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_video_too_large_for_the_gpu_is_a_failure_alone(compiled: bool) -> None:
+    results = Crowded(room=0, batch=2, compiled=compiled).encode_all(range(2))
     assert [result.reason for result in results] == ["needs more GPU memory than there is"] * 2
 
 
 def test_a_cpu_takes_videos_one_by_one(encoder: Encoder) -> None:
     assert encoder.settings.videos_per_batch > 1
     assert encoder.videos_per_batch == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch's own
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++", "c++"))),
+    reason="torch.compile needs a C++ compiler, which is not here",
+)
+def test_compiled_backbones_give_nearly_the_same_features(encoder: Encoder, video: Path) -> None:
+    compiled = Encoder(settings("compile=true"))
+    assert compiled.identity == encoder.identity
+    decoded = decode(video, encoder.sampling)
+    expected, found = encoder.encode(decoded), compiled.encode(decoded)
+    for name in ("spatial", "motion"):
+        here, there = getattr(found, name), getattr(expected, name)
+        assert 0 < np.abs(here - there).max() <= 1e-5 * np.abs(there).max()
+
+
+@pytest.fixture
+def compiling(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """What was to be compiled, and is not."""
+    modules: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **_: modules.append(module))
+    return modules
+
+
+def test_batches_for_compiled_code_are_filled_up(
+    compiling: list[nn.Module], encoder: Encoder, video: Path, encode, tmp_path: Path
+) -> None:
+    compiled = Encoder(settings("compile=true"))
+    assert compiling == [compiled.spatial.vit, compiled.motion.trunk]
+    sizes: list[int] = []
+    for module in (compiled.spatial, compiled.motion):
+        module.register_forward_pre_hook(lambda _, pixels: sizes.append(len(pixels[0])))
+    other = encode(tmp_path / "other.mp4", range(100, 130))
+    decoded = [decode(path, encoder.sampling) for path in (video, other, video)]
+    made = batched(compiled, 2, decoded)
+    assert sizes == [4, 2, 4, 2]  # two frames and one clip a video
+    for features, one in zip(made, map(encoder.encode, decoded), strict=True):
+        assert features.source == one.source
+        np.testing.assert_allclose(features.spatial, one.spatial, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(features.motion, one.motion, rtol=1e-4, atol=1e-5)
+
+
+def test_videos_kept_whole_are_encoded_by_a_slowfast_that_is_not_compiled(
+    compiling: list[nn.Module],
+) -> None:
+    compiled = Encoder(settings("compile=true", "motion.mode=all"))
+    assert compiling == [compiled.spatial.vit]
+
+
+def test_compiler_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_later(module: nn.Module, **_: Any) -> None:
+        def fail(*_: Any) -> None:
+            raise RuntimeError("No working C++ compiler found\nmore of it")
+
+        module.register_forward_pre_hook(fail)
+
+    monkeypatch.setattr(nn.Module, "compile", compile_later)
+    with pytest.raises(ConfigError) as error:
+        Encoder(settings("compile=true"))
+    assert str(error.value) == (
+        "extract.compile = true: torch.compile fails here (No working C++ compiler found); set it "
+        "to false, or install the compiler that it needs"
+    )
+
+
+def test_identity_takes_no_compiler(compiling: list[nn.Module], encoder: Encoder) -> None:
+    assert identify(settings("compile=true")).identity == encoder.identity
+    assert compiling == []

@@ -86,7 +86,7 @@ def test_encoder_is_frozen(encoder: MotionEncoder) -> None:
 LARGE = 224  # the smallest frames that leave the pooling window a place
 
 
-def official_features(trunk: nn.ModuleList, frames: np.ndarray, *, repeat: int) -> torch.Tensor:
+def official_features(trunk: nn.Sequential, frames: np.ndarray, *, repeat: int) -> torch.Tensor:
     """Features of frames, (T, LARGE, LARGE, 3), by SlowFast's own AvgPool3d."""
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     video = torch.from_numpy((frames / 255 - mean) / std).float().permute(3, 0, 1, 2)[None]

@@ -30,7 +30,7 @@ from finevq.cache.store import FeatureStore
 from finevq.cache.verify import verify
 from finevq.config import Config, load_config
 from finevq.dataset.videos import Dataset, load_dataset
-from finevq.errors import ConfigError, IdentityMismatch
+from finevq.errors import ConfigError, DatasetError, IdentityMismatch
 from finevq.extract import cluster, run
 from finevq.extract.decode import DecodedVideo, decode
 from finevq.extract.encoder import Encoder
@@ -302,8 +302,26 @@ def worker(folder: Path) -> Iterator[tuple[Extractor, Dataset]]:
     encoder = Encoder(config.extract)
     store = FeatureStore.create("features", encoder.identity, encoder.shapes, config.cache)
     store.plan(dataset.ids)
-    with set_up(Extractor(store, config.extract)) as extractor:
+    with set_up(Extractor(store, config.extract, dataset.root)) as extractor:
         yield extractor, dataset
+
+
+def test_a_root_that_is_not_mounted_is_refused_before_the_work(folder: Path) -> None:
+    with pytest.raises(DatasetError, match="there is no folder /nonexistent: mount it"):
+        extracted("dataset.root=/nonexistent")
+    assert not Path("features").exists()
+
+
+def test_videos_whose_disk_goes_away_are_not_blamed(folder: Path) -> None:
+    def unmount(tally: Tally) -> None:
+        if tally.videos == 2 and Path("dataset").exists():
+            Path("dataset").rename("elsewhere")
+
+    with in_this_process(), pytest.raises(DatasetError, match="finds nothing in"):
+        extracted(progress=unmount)
+    store = FeatureStore.open("features")
+    assert len(store.pending()) == 3
+    assert store.failures() == {}
 
 
 def test_video_taken_out_of_the_manifest_is_a_recorded_failure(worker) -> None:

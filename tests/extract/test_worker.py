@@ -1,8 +1,10 @@
 """A worker's pipeline, with stand-ins for decoders, backbones and store: what overlaps."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from finevq.cache.records import Failure
 from finevq.config import load_config
-from finevq.errors import VideoError
+from finevq.errors import DatasetError, VideoError
 from finevq.extract.worker import Extractor
 
 PROCESSES, BATCH = 1, 2
@@ -81,9 +83,11 @@ class Decoders:
 
 
 @pytest.fixture
-def worker() -> Iterator[Any]:
-    changes = [f"extract.decode.processes={PROCESSES}"]
-    made: Any = Extractor(Store(), load_config(None, changes)[0].extract)  # type: ignore[arg-type]
+def worker(tmp_path: Path) -> Iterator[Any]:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "another.mp4").touch()
+    settings = load_config(None, [f"extract.decode.processes={PROCESSES}"])[0].extract
+    made: Any = Extractor(Store(), settings, tmp_path / "videos")  # type: ignore[arg-type]
     made.forward = ThreadPoolExecutor(1)
     made.encoder, made.pool, made.batch = Backbones(), Decoders(), BATCH
     made.room = threading.Semaphore(PROCESSES + 2 * BATCH)
@@ -110,6 +114,25 @@ def test_results_go_to_their_videos_and_add_up(worker) -> None:
     assert (report.shard, report.videos, report.frames, report.bytes) == (3, 6, 40, 400)
     assert report.failed.keys() == {"made/1", "made/2"}
     assert report.decode_s == 2.25
+
+
+def unmounted(root: Path) -> None:
+    shutil.rmtree(root)
+
+
+def emptied(root: Path) -> None:
+    unmounted(root)
+    root.mkdir()
+
+
+@pytest.mark.parametrize("lose", [unmounted, emptied])
+def test_a_worker_that_does_not_see_the_videos_blames_none(
+    worker, lose: Callable[[Path], object]
+) -> None:
+    lose(worker.root)
+    with pytest.raises(DatasetError, match=f"the worker there finds nothing in {worker.root}"):
+        worker.extract_shard(0, shard_of("bad", "a"))
+    assert worker.store.written == {}
 
 
 def test_next_shard_is_encoded_while_one_is_written(worker) -> None:
