@@ -6,7 +6,8 @@ Rows have the paper's shapes, 8 x 256 x 4096 and 8 x 2304 in float16, with value
 compress; as many as fill 1 GB. All ways hold the same values and take turns in each round; the
 order changes from round to round. Reading is measured twice: from memory, where the reader's own
 cost shows, and from the disk, with the files' pages dropped before each turn, as in a store larger
-than memory. Every way gives arrays that the caller owns. The store alone checks what it reads.
+than memory. Every way gives arrays that the caller owns. The store checks every byte; of the others
+those called "checked" do as well: a CRC-32C over what `numpy.load` gives, and HDF5's own checksum.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from finevq.cache.hdf5 import export_hdf5
 from finevq.cache.identity import Identity
 from finevq.cache.records import Features, Source
 from finevq.cache.settings import CacheSettings
+from finevq.cache.shards import crc32c
 from finevq.cache.store import FeatureStore
 
 SHAPES = {"spatial": (8, 256, 4096), "motion": (8, 2304)}
@@ -104,7 +106,11 @@ def reading(folder: Path, rows: int) -> dict[str, object]:
             values.tofile(folder / f"{number}.{name}.bin")
             np.save(folder / f"{number}.{name}.npy", values)
     export_hdf5(store, folder / "store.h5")
-    file = h5py.File(folder / "store.h5")
+    file, checked = h5py.File(folder / "store.h5"), h5py.File(folder / "checked.h5", "w")
+    for name in SHAPES:
+        one = (1, *file[name].shape[1:])
+        checked.create_dataset(name, data=file[name], chunks=one, fletcher32=True)
+    checked.flush()
     group = zarr.open_group(f"{store.url}/tokens.zarr", mode="r")
     rng = np.random.default_rng(1)
 
@@ -115,7 +121,9 @@ def reading(folder: Path, rows: int) -> dict[str, object]:
         "store": lambda: [store.read(f"{n}.mp4") for n in rng.integers(0, rows, READS)],
         "fromfile": each(lambda n, name: np.fromfile(folder / f"{n}.{name}.bin", "<f2")),
         "npy": each(lambda n, name: np.load(folder / f"{n}.{name}.npy")),
+        "npy_checked": each(lambda n, name: checksummed(np.load(folder / f"{n}.{name}.npy"))),
         "hdf5": each(lambda n, name: file[name][n]),
+        "hdf5_checked": each(lambda n, name: checked[name][n]),
         "zarr": each(lambda n, name: np.asarray(group[name][n])),
     }
     os.sync()  # only pages that the disk has can be dropped
@@ -125,7 +133,14 @@ def reading(folder: Path, rows: int) -> dict[str, object]:
         "disk": speeds(timed(ways, DISK_ROUNDS, lambda: drop_pages(folder)), size),
     }
     file.close()
+    checked.close()
     return found
+
+
+def checksummed(values: np.ndarray) -> np.ndarray:
+    """Take the values' checksum, as one would to compare it with a stored one."""
+    crc32c(values)
+    return values
 
 
 def drop_pages(folder: Path) -> None:

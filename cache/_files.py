@@ -21,8 +21,8 @@ from zarr.storage import FsspecStore, LocalStore
 from ..errors import FineVQError, StoreError, StoreUnavailable
 from .space import DiskFull, is_disk_full
 
-_BLOCK = 1 << 19
-"""Bytes read at once: they fit into the processor's second cache."""
+_BLOCK = 1 << 18
+"""Bytes read at once: they are still in the processor's second cache when they are checked."""
 
 _STEP = 1 << 21
 """Bytes that Linux fetches at one advice, at most."""

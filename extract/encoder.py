@@ -75,7 +75,7 @@ class Encoder:
         self.motion = MotionEncoder(trunk.to(dtype), motion.mode).to(self.device)
         self.videos_per_batch = 1
         if self.device.type == "cuda":
-            # On a CPU a batch gains nothing, and this order of channels is slower.
+            # On a CPU both are slower (benchmarks/forward.py).
             self.videos_per_batch = settings.videos_per_batch
             self.motion.trunk.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.identity = Identity(self._identity(hashes))
