@@ -25,7 +25,7 @@ DASK: dict[str, Any] = {
     # Native code that holds the GIL keeps a worker from being heard of; it is not lost by that.
     "distributed.scheduler.worker-ttl": "30 minutes",
     # Dask samples each process's stacks a hundred times a second, and looks fifty times whether its
-    # loop is stuck, which takes a twentieth of a core a worker.
+    # loop is stuck: 3 % of two busy cores (docs/log.md).
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "500ms",
     # Without Dask's MALLOC_TRIM_THRESHOLD_, under which every large array is mapped and paged in
