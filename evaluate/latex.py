@@ -29,7 +29,7 @@ def as_latex(comparison: Comparison, others: pd.DataFrame | None = None) -> str:
 
 
 def _lines(table: Table) -> list[str]:
-    over = [rf"\multicolumn{{{width}}}{{c}}{{{_escaped(name)}}}" for name, width in table.groups]
+    over = [rf"\multicolumn{{{width}}}{{c}}{{{escaped(name)}}}" for name, width in table.groups]
     width = len(table.columns)
     lines = [
         rf"\begin{{tabular}}{{l{'c' * width}}}",
@@ -41,17 +41,18 @@ def _lines(table: Table) -> list[str]:
     for section in table.sections:
         lines.append(r"\midrule")
         if section.heading:
-            lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{{_escaped(section.heading)}}} \\")
+            lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{{escaped(section.heading)}}} \\")
         rows = zip(
             section.rows.index, section.rows.to_numpy(), section.best.to_numpy(), strict=True
         )
         for model, values, best in rows:
             cells = map(_figure, values, metrics, best)
-            lines.append(" & ".join([_escaped(str(model)), *cells]) + r" \\")
+            lines.append(" & ".join([escaped(str(model)), *cells]) + r" \\")
     return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """A text with the characters that mean something to LaTeX escaped."""
     return text.translate(_ESCAPES)
 
 

@@ -15,11 +15,10 @@ import pandas as pd
 from ..cache.store import FeatureStore
 from ..dataset.videos import Dataset
 from .agreement import CORRELATIONS
+from .latex import escaped
 from .run import Progress, evaluate
 from .settings import EvaluateSettings
 from .tables import TITLES
-
-_ESCAPES = str.maketrans({c: rf"\{c}" for c in "&%$#_{}"})
 
 SHOWN = ("srcc", "plcc")
 """The metrics of a printed table, in the overall score, as the paper has them."""
@@ -102,7 +101,7 @@ def matrix_latex(figures: pd.DataFrame) -> str:
     """The same as a booktabs table."""
     cells = _cells(figures)
     tests = list(cells.columns.unique(0))
-    over = [rf"\multicolumn{{{len(SHOWN)}}}{{c}}{{{test.translate(_ESCAPES)}}}" for test in tests]
+    over = [rf"\multicolumn{{{len(SHOWN)}}}{{c}}{{{escaped(test)}}}" for test in tests]
     titles = [TITLES[metric] for metric in SHOWN] * len(tests)
     lines = [
         rf"\begin{{tabular}}{{l{'c' * len(titles)}}}",
@@ -111,8 +110,7 @@ def matrix_latex(figures: pd.DataFrame) -> str:
         " & ".join(["Train on", *titles]) + r" \\",
         r"\midrule",
         *(
-            " & ".join([str(train).translate(_ESCAPES), *(_figure(value, "--") for value in row)])
-            + r" \\"
+            " & ".join([escaped(str(train)), *(_figure(value, "--") for value in row)]) + r" \\"
             for train, row in zip(cells.index, cells.to_numpy(), strict=True)
         ),
         r"\bottomrule",
