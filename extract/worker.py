@@ -149,13 +149,14 @@ class Extractor(WorkerPlugin):
         """
         present = {video: path for video, path in paths.items() if path is not None}
         encoded = self._encode_files(list(present.values()))
-        if not all(map(os.path.exists, present.values())) and not _has_files(self.root):
+        results: dict[str, Features | Failure] = dict.fromkeys(paths, GONE)
+        results |= zip(present, (r for batch in encoded for r in batch.results), strict=True)
+        unread = [file for video, file in present.items() if isinstance(results[video], Failure)]
+        if not all(map(os.path.exists, unread)) and not _has_files(self.root):
             raise DatasetError(
                 f"{socket.gethostname()}: the worker there finds nothing in {self.root} "
                 "(dataset.root): mount it there, then run the same command again"
             )
-        results: dict[str, Features | Failure] = dict.fromkeys(paths, GONE)
-        results |= zip(present, (r for batch in encoded for r in batch.results), strict=True)
         began = time.perf_counter()
         self.store.write_shard(shard, results)
         write_s = time.perf_counter() - began
