@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .evaluate.score import Scorer
+    from .evaluate.score.scorer import Scorer
 
 __version__ = "0.1.0"
 
@@ -28,6 +28,6 @@ def load(checkpoint: "str | Path") -> "Scorer":
         CheckpointError: it is missing or damaged, or was trained on features that this
             installation does not make.
     """
-    from .evaluate.score import Scorer  # torch is loaded only when it is needed
+    from .evaluate.score.scorer import Scorer  # torch is loaded only when it is needed
 
     return Scorer(checkpoint)

@@ -19,8 +19,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from finevq.cache.care.verify import verify
 from finevq.cache.store import FeatureStore
-from finevq.cache.verify import verify
 
 START_S = 120
 """What starting and ending a job may take beside its videos, on a busy machine."""

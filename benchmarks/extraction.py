@@ -41,9 +41,9 @@ from PIL import Image
 from finevq.cache.store import FeatureStore
 from finevq.config import load_config
 from finevq.errors import VideoError
-from finevq.extract.decode import DecodedVideo, Sampling, decode
-from finevq.extract.decode_pool import DecodePool
-from finevq.extract.encoder import Encoder
+from finevq.extract.decode.video.pool import DecodePool
+from finevq.extract.decode.video.video import DecodedVideo, Sampling, decode
+from finevq.extract.encode.encoder import Encoder
 
 WIDTH, HEIGHT, FRAMES, FPS = 1280, 720, 150, 30
 

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 from transformers import InternVLVisionConfig, InternVLVisionModel
 
-from finevq.extract.embedded import embedded_slowfast, embedded_vit
-from finevq.extract.motion import MotionEncoder, build_slowfast
-from finevq.extract.spatial import SpatialEncoder
+from finevq.extract.encode.embedded import embedded_slowfast, embedded_vit
+from finevq.extract.encode.motion import MotionEncoder, build_slowfast
+from finevq.extract.encode.spatial import SpatialEncoder
 
 VIDEOS, FRAMES, CLIPS = 4, 8, 2
 

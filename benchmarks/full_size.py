@@ -27,10 +27,10 @@ from peft import get_peft_model
 from shared_prefix import FULL, batches, made_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from finevq.train.checkpoint import lora_config
-from finevq.train.packing import attention_mask
+from finevq.train.fit.training.speed import PEAKS, flops_per_token
+from finevq.train.model.finevq.checkpoint import lora_config
+from finevq.train.model.finevq.packing import attention_mask
 from finevq.train.settings import LoraSettings
-from finevq.train.speed import PEAKS, flops_per_token
 
 ROUNDS = 3
 LAYERS, WIDTH, INNER = 32, 4096, 14336

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from scaling import make_videos
 
+from finevq.cache.care.verify import verify
 from finevq.cache.store import FeatureStore
-from finevq.cache.verify import verify
 
 SETTINGS = ("dataset.name=made", "extract.device=cpu", "cache.rows_per_shard=1")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from finevq.config import load_config
-from finevq.dataset.importing import Imported, import_csv, import_database
+from finevq.dataset.databases.importing import Imported, import_csv, import_database
 from finevq.dataset.questions import load_questions
 from finevq.dataset.splits import load_split
 from finevq.dataset.videos import load_dataset

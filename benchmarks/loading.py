@@ -46,8 +46,8 @@ CONFIG = {
 CHILD = """
 import json, re, sys
 from pathlib import Path
-from finevq.extract.encoder import weight_hash
-from finevq.extract.internvit import load_internvit
+from finevq.extract.encode.encoder import weight_hash
+from finevq.extract.encode.internvit import load_internvit
 def memory(key):
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(key + r":\\s+(\\d+)", status)[1])

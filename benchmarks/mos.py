@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from finevq.dataset.rating_files import load_ratings
-from finevq.dataset.ratings import NORMAL_95, RULES, Ratings, opinions
+from finevq.dataset.study.rating_files import load_ratings
+from finevq.dataset.study.ratings import NORMAL_95, RULES, Ratings, opinions
 from finevq.dataset.videos import DIMENSIONS
 
 MODELS = {

@@ -34,7 +34,7 @@ from finevq.cache.store import FeatureStore
 from finevq.dataset.questions import level, load_questions
 from finevq.dataset.settings import DatasetSettings
 from finevq.dataset.videos import DIMENSIONS, Dataset, load_dataset
-from finevq.evaluate.predict import (
+from finevq.evaluate.predict.predictor.predictor import (
     KEY,
     PREDICTED,
     Answer,
@@ -43,12 +43,17 @@ from finevq.evaluate.predict import (
     write_predictions,
 )
 from finevq.evaluate.run import evaluate
-from finevq.evaluate.score import prompts as rated_and_asked
+from finevq.evaluate.score.scorer.scorer import prompts as rated_and_asked
 from finevq.evaluate.settings import EvaluateSettings
-from finevq.train.base import load_base
-from finevq.train.checkpoint import CheckpointInfo, build_model, digest, save_checkpoint
+from finevq.train.base.language_model.language_model import load_base
+from finevq.train.fit.training.training_set import write_training_set
+from finevq.train.model.finevq.checkpoint import (
+    CheckpointInfo,
+    build_model,
+    digest,
+    save_checkpoint,
+)
 from finevq.train.prompts import Prompt
-from finevq.train.training_set import write_training_set
 
 SHAPES = {"spatial": (8, 256, 4096), "motion": (8, 2304)}
 STORED = {"spatial": (1, 1, 8), "motion": (1, 8)}

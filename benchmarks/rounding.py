@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from finevq.dataset.videos import DIMENSIONS
-from finevq.evaluate.predict import Predictor
-from finevq.extract.decode import decode
-from finevq.extract.encoder import Encoder
+from finevq.evaluate.predict.predictor.predictor import Predictor
+from finevq.extract.decode.video.video import decode
+from finevq.extract.encode.encoder import Encoder
 from finevq.extract.settings import ExtractSettings
-from finevq.train.checkpoint import load_checkpoint
+from finevq.train.model.finevq.checkpoint import load_checkpoint
 from finevq.train.prompts import rating
 
 

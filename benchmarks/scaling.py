@@ -30,9 +30,9 @@ from finevq.cache.identity import Identity
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
 from finevq.config import load_config
-from finevq.extract.cluster import connect
-from finevq.extract.run import Paths, run_shards, to_do
-from finevq.extract.worker import ShardReport
+from finevq.extract.job.cluster import connect
+from finevq.extract.job.run import Paths, run_shards, to_do
+from finevq.extract.job.worker import ShardReport
 
 ROWS = 16
 WIDTH, HEIGHT, FRAMES = 128, 96, 40

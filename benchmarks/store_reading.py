@@ -25,7 +25,7 @@ import numpy as np
 import zarr
 from numcodecs.zstd import Zstd
 
-from finevq.cache.hdf5 import export_hdf5
+from finevq.cache.care.hdf5 import export_hdf5
 from finevq.cache.identity import Identity
 from finevq.cache.records import Features, Source
 from finevq.cache.settings import CacheSettings

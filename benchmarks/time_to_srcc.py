@@ -32,12 +32,12 @@ from finevq.cache.store import FeatureStore
 from finevq.config import Config, load_config
 from finevq.dataset.splits import load_split
 from finevq.dataset.videos import Dataset, Video, load_dataset
-from finevq.extract.decode import DecodedVideo, decode
-from finevq.extract.encoder import Encoder
-from finevq.train.checkpoint import load_checkpoint
-from finevq.train.fit import train
-from finevq.train.packing import collate
-from finevq.train.reading import Source, layout_of
+from finevq.extract.decode.video.video import DecodedVideo, decode
+from finevq.extract.encode.encoder import Encoder
+from finevq.train.fit.training.reading import Source, layout_of
+from finevq.train.fit.training.training import train
+from finevq.train.model.finevq.checkpoint import load_checkpoint
+from finevq.train.model.finevq.packing import collate
 
 MEASURED = 6
 """Videos that the parts are measured on."""
@@ -62,7 +62,7 @@ class Epochs(logging.Handler):
 
 def cached(config: Config, dataset: Dataset, store: FeatureStore) -> Epochs:
     epochs = Epochs()
-    logger = logging.getLogger("finevq.train.trainer")
+    logger = logging.getLogger("finevq.train.fit.trainer")
     logger.addHandler(epochs)
     logger.setLevel(logging.INFO)
     train(dataset, store, config.train, config.extract.model_dump())

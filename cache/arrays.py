@@ -13,7 +13,7 @@ from zarr.codecs import Crc32cCodec
 from zarr.storage import MemoryStore
 
 from ..errors import StoreError, StoreUnavailable
-from ._files import Folder
+from .files.folder import Folder
 from .layout import Layout
 from .shards import Stored, encode, read_row
 from .values import StoredRow

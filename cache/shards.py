@@ -15,7 +15,7 @@ import numpy as np
 from awscrt import checksums
 
 from ..errors import StoreError
-from ._files import Folder
+from .files.folder import Folder
 
 _ABSENT = 2**64 - 1
 _WORD = np.dtype("<u8")

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import IdentityMismatch, StoreError
-from ._files import Folder
 from .arrays import GROUP, Arrays
+from .files.folder import Folder
+from .files.space import DiskFull, Space, is_disk_full
 from .identity import Identity
 from .layout import FEATURES, Layout
 from .plan import Plan
 from .records import Failure, Features, RowRecord, commit_bytes, parse_commit
 from .settings import CacheSettings
 from .shards import Stored
-from .space import DiskFull, Space, is_disk_full
 from .values import StoredRow, checksum, restored, stored_shard
 
 STORE = "store.json"

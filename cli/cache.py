@@ -12,7 +12,7 @@ from ..errors import StoreError
 from .options import Commands, add_command, add_config, load, progress, writable
 
 if TYPE_CHECKING:
-    from ..cache.readable import ReadableStore
+    from ..cache.care.readable import ReadableStore
     from ..cache.store import FeatureStore
 
 
@@ -68,13 +68,13 @@ def _cache(given: argparse.Namespace) -> int | None:
 
 
 def _info(given: argparse.Namespace) -> int:
-    from ..cache.readable import ReadableStore
+    from ..cache.care.readable import ReadableStore
 
     store = ReadableStore.open(given.path)
     found = store.info()
     damage = None
     if given.sample > 0:
-        from ..cache.statistics import statistics
+        from ..cache.care.statistics import statistics
 
         try:
             found["statistics"] = statistics(store, given.sample)
@@ -85,7 +85,7 @@ def _info(given: argparse.Namespace) -> int:
 
 
 def _failures(given: argparse.Namespace) -> int:
-    from ..cache.readable import ReadableStore
+    from ..cache.care.readable import ReadableStore
 
     store = ReadableStore.open(given.path)
     failures = store.failures()
@@ -118,8 +118,8 @@ def _damage(store: "ReadableStore", more: str | None = None) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from ..cache.readable import ReadableStore
-    from ..cache.verify import verify
+    from ..cache.care.readable import ReadableStore
+    from ..cache.care.verify import verify
 
     store = ReadableStore.open(given.path)
     problems, whole = 0, True
@@ -147,7 +147,7 @@ def _verify_live(store: "FeatureStore", given: argparse.Namespace) -> int:
     config = load(given)
     dataset = load_dataset(config.dataset)
     dataset.check_files()
-    from ..extract.live import verify_live
+    from ..extract.job.live import verify_live
 
     found = []
     with progress("extract again") as step:
@@ -166,8 +166,8 @@ def _verify_live(store: "FeatureStore", given: argparse.Namespace) -> int:
 
 
 def _repair(given: argparse.Namespace) -> None:
+    from ..cache.care.verify import repair
     from ..cache.store import FeatureStore
-    from ..cache.verify import repair
 
     store = FeatureStore.open(given.path)
     store.check_layout()
@@ -189,7 +189,7 @@ def _repair(given: argparse.Namespace) -> None:
 
 
 def _export(given: argparse.Namespace) -> None:
-    from ..cache.hdf5 import export_hdf5
+    from ..cache.care.hdf5 import export_hdf5
     from ..cache.store import FeatureStore
 
     store = FeatureStore.open(given.path)
@@ -200,7 +200,7 @@ def _export(given: argparse.Namespace) -> None:
 
 
 def _import(given: argparse.Namespace) -> None:
-    from ..cache.hdf5 import import_hdf5
+    from ..cache.care.hdf5 import import_hdf5
 
     with progress("import") as step:
         store = import_hdf5(given.file, given.path, step)

@@ -152,8 +152,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _ratings(given: argparse.Namespace) -> None:
-    from ..dataset.rating_files import load_attributes, load_ratings, write_study
-    from ..dataset.ratings import rule_named
+    from ..dataset.study.rating_files import load_attributes, load_ratings, write_study
+    from ..dataset.study.ratings import rule_named
 
     rule = rule_named(given.rule)
     chosen = {k: getattr(given, k) for k in ("deviation", "limits", "share_of")}
@@ -182,7 +182,7 @@ def _ratings(given: argparse.Namespace) -> None:
 
 
 def _questions(given: argparse.Namespace) -> None:
-    from ..dataset.compose import compose, load_attribute_labels, write_questions
+    from ..dataset.study.compose import compose, load_attribute_labels, write_questions
     from ..dataset.videos import load_dataset
 
     dataset = load_dataset(load(given).dataset)
@@ -200,7 +200,7 @@ def _questions(given: argparse.Namespace) -> None:
 
 
 def _import(given: argparse.Namespace) -> None:
-    from ..dataset.importing import import_csv, import_database
+    from ..dataset.databases.importing import import_csv, import_database
     from ..errors import DatasetError
 
     if given.database == "csv":
@@ -226,7 +226,7 @@ def _import(given: argparse.Namespace) -> None:
 
 
 def _split(given: argparse.Namespace) -> None:
-    from ..dataset.splitting import SplitRequest, write_splits
+    from ..dataset.splitting.drawing import SplitRequest, write_splits
     from ..dataset.videos import load_dataset
 
     request = SplitRequest(
@@ -249,7 +249,7 @@ def _split(given: argparse.Namespace) -> None:
 
 def _check(given: argparse.Namespace) -> int:
     from ..dataset.splits import split_names
-    from ..dataset.splitting import check_split
+    from ..dataset.splitting.drawing import check_split
     from ..dataset.videos import load_dataset
 
     dataset = load_dataset(load(given).dataset)
@@ -265,7 +265,7 @@ def _check(given: argparse.Namespace) -> int:
 
 
 def _describe(given: argparse.Namespace) -> None:
-    from ..dataset.describe import describe
+    from ..dataset.describe.description import describe
     from ..dataset.videos import load_dataset
 
     dataset = load_dataset(load(given).dataset)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..config import Config
-    from ..evaluate.score import Scorer
-    from ..evaluate.score_files import Scores
-    from ..evaluate.scorecard import ScoreCard
-    from ..evaluate.tables import Comparison
+    from ..evaluate.compare.score_files import Scores
+    from ..evaluate.compare.tables import Comparison
+    from ..evaluate.score.scorecard import ScoreCard
+    from ..evaluate.score.scorer import Scorer
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -298,11 +298,11 @@ def _split(name: str) -> list[str]:
 
 def _compare(given: argparse.Namespace) -> None:
     from ..errors import FineVQError
-    from ..evaluate.compare import compare_datasets
-    from ..evaluate.leakage import content_hashes
-    from ..evaluate.printed import as_text
-    from ..evaluate.score_files import dataset_labels, read_labels, read_model
-    from ..evaluate.tables import published_beside
+    from ..evaluate.compare.comparison import compare_datasets
+    from ..evaluate.compare.leakage import content_hashes
+    from ..evaluate.compare.printed import as_text
+    from ..evaluate.compare.score_files import dataset_labels, read_labels, read_model
+    from ..evaluate.compare.tables import published_beside
 
     if given.labels and given.split:
         raise FineVQError("--split is one of the dataset's, not of --labels; leave one of them out")
@@ -350,9 +350,9 @@ def _write_comparison(
     others: "pd.DataFrame | None",
     facts: dict[str, str],
 ) -> None:
-    from ..evaluate.comparison import write_comparison
-    from ..evaluate.latex import as_latex
-    from ..evaluate.tables import tidy
+    from ..evaluate.compare.latex import as_latex
+    from ..evaluate.compare.tables import tidy
+    from ..evaluate.pages.comparison import write_comparison
 
     for file in filter(None, (given.html, given.csv, given.latex)):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -365,7 +365,7 @@ def _write_comparison(
 
 
 def _score(given: argparse.Namespace) -> int:
-    from ..evaluate.listing import listed
+    from ..evaluate.score.listing import listed
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a file's name need not be UTF-8
@@ -384,7 +384,7 @@ def _score(given: argparse.Namespace) -> int:
 
 
 def _scorer(config: "Config", checkpoint: Path) -> "Scorer":
-    from ..evaluate.score import Scorer
+    from ..evaluate.score.scorer import Scorer
 
     train = config.train
     return Scorer(checkpoint, config.extract, device=train.device, max_tokens=train.max_tokens)
@@ -404,7 +404,7 @@ def _score_card(config: "Config", videos: list[str], checkpoint: Path, html: Pat
 
     if len(videos) != 1:
         raise FineVQError(f"--html is the card of one video, not of {len(videos)}; name one")
-    from ..evaluate.card import write_card
+    from ..evaluate.pages.card import write_card
 
     card = _scorer(config, checkpoint).score(videos[0])
     if card.error is not None:
@@ -415,8 +415,8 @@ def _score_card(config: "Config", videos: list[str], checkpoint: Path, html: Pat
 
 
 def _score_into(config: "Config", videos: list[str], checkpoint: Path, out: Path) -> int:
-    from ..evaluate.results import Results
-    from ..train.checkpoint import digest, read_info
+    from ..evaluate.score.results import Results
+    from ..train.model.checkpoint import digest, read_info
 
     read_info(checkpoint)  # says it best where there is no checkpoint
     results = Results(out, digest(checkpoint), videos)
@@ -442,7 +442,7 @@ def _serve(given: argparse.Namespace) -> None:
         raise FineVQError(f"--limit {given.limit}: no video is that small; give it in MB")
     config = load(given)
     scorer = _scorer(config, given.checkpoint or config.train.out)
-    from ..evaluate.serve import Server
+    from ..evaluate.pages.serve import Server
 
     try:
         server = Server((given.host, given.port), scorer.score, limit=given.limit * 1_000_000)

@@ -14,7 +14,7 @@ from .options import Commands, add_command, add_config, check_writable, load, wr
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..extract.tally import Tally
+    from ..extract.job.tally import Tally
 
 SECONDS_A_LINE = 60
 """Without a terminal, a line is printed so often, and at every tenth of the videos."""
@@ -72,15 +72,15 @@ def run_extract(
 
     Args:
         config: all of it.
-        shards: as in `finevq.extract.run.extract`.
+        shards: as in `finevq.extract.job.run.extract`.
         retry_failed: as there.
         summary: a file for what was done as JSON, also where the job ends early.
     """
     from ..dataset.videos import load_dataset
 
     dataset = load_dataset(config.dataset)  # its errors come before torch is loaded
-    from ..cache.readable import ReadableStore
-    from ..extract.run import extract
+    from ..cache.care.readable import ReadableStore
+    from ..extract.job.run import extract
 
     last: Tally | None = None
 

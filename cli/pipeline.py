@@ -47,7 +47,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _demo(given: argparse.Namespace) -> None:
-    from ..dataset.demo import generate_demo
+    from ..dataset.demo.data_set import generate_demo
 
     out: Path = given.out
     config = load(
@@ -68,7 +68,7 @@ def _demo(given: argparse.Namespace) -> None:
 
 def _import_checkpoint(given: argparse.Namespace) -> None:
     config = load(given)
-    from ..evaluate.official import import_checkpoint
+    from ..evaluate.predict.official import import_checkpoint
 
     info = import_checkpoint(
         given.folder,

@@ -95,10 +95,10 @@ def _check_variant(name: str, config: "Config", overrides: Sequence[str]) -> Non
 
     Raises:
         ConfigError: as it says.
-        FineVQError: as `finevq.train.fit.check_features`.
+        FineVQError: as `finevq.train.fit.training.check_features`.
     """
     from ..cache.store import FeatureStore
-    from ..train.fit import check_features
+    from ..train.fit.training import check_features
 
     own = {setting.split("=")[0] for setting in _named(VARIANTS, name)}
     undone = own.intersection(override.split("=")[0].strip() for override in overrides)
@@ -153,13 +153,13 @@ def run_train(config: "Config") -> None:
     also = [load_dataset(load_config(Path(file))[0].dataset) for file in config.train.also]
     with progress("train") as done:
         if config.train.end_to_end:
-            from ..train.end_to_end import train_end_to_end
+            from ..train.fit.end_to_end import train_end_to_end
 
             for each in (dataset, *also):
                 each.check_files()
             train_end_to_end(dataset, store, config.train, config.extract, done, also=also)
         else:
-            from ..train.fit import train
+            from ..train.fit.training import train
 
             train(dataset, store, config.train, config.extract.model_dump(), done, also=also)
     if first_process():

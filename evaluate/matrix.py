@@ -14,11 +14,11 @@ import pandas as pd
 
 from ..cache.store import FeatureStore
 from ..dataset.videos import Dataset
-from .agreement import CORRELATIONS
-from .latex import escaped
+from .compare.latex import escaped
+from .compare.tables import TITLES
+from .metrics.agreement import CORRELATIONS
 from .run import Progress, evaluate
 from .settings import EvaluateSettings
-from .tables import TITLES
 
 SHOWN = ("srcc", "plcc")
 """The metrics of a printed table, in the overall score, as the paper has them."""

@@ -14,9 +14,9 @@ from accelerate import PartialState
 from ..cache.store import FeatureStore
 from ..dataset.videos import Dataset
 from ..errors import FineVQError
-from .agreement import CORRELATIONS, METRICS
-from .metrics import kind_order
-from .page import template
+from .metrics.agreement import CORRELATIONS, METRICS
+from .metrics.measure import kind_order
+from .pages.page import template
 from .run import Progress, evaluate, results_name, write_metrics
 from .settings import EvaluateSettings
 

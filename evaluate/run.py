@@ -14,13 +14,14 @@ from ..dataset.questions import Question, load_questions
 from ..dataset.splits import Part, load_split
 from ..dataset.videos import Dataset, Video
 from ..errors import DatasetError, FineVQError
-from ..extract.encoder import pick_device
-from ..train.checkpoint import digest, load_checkpoint, read_info
+from ..extract.encode.encoder import pick_device
+from ..train.fit.reading import in_store
+from ..train.model.checkpoint import digest, load_checkpoint, read_info
 from ..train.prompts import ProfileName
-from ..train.reading import in_store
-from .leakage import trained_on
-from .metrics import measure
-from .predict import (
+from .compare.leakage import trained_on
+from .metrics.measure import measure
+from .pages.report import write_report
+from .predict.predictor import (
     FOLDER,
     KEY,
     Predictor,
@@ -29,7 +30,6 @@ from .predict import (
     read_predictions,
     write_predictions,
 )
-from .report import write_report
 from .settings import EvaluateSettings
 
 Progress = Callable[[int, int], None]

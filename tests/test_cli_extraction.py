@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from finevq.cache.files.space import DiskFull, Space
 from finevq.cache.identity import Identity
 from finevq.cache.records import Failure
 from finevq.cache.settings import CacheSettings
-from finevq.cache.space import DiskFull, Space
 from finevq.cache.store import FeatureStore
 from finevq.cli import main as cli
-from finevq.extract import live, run
-from finevq.extract.live import Deviation
-from finevq.extract.tally import Tally
-from finevq.extract.worker import ShardReport
+from finevq.extract.job import live, run
+from finevq.extract.job.live import Deviation
+from finevq.extract.job.tally import Tally
+from finevq.extract.job.worker import ShardReport
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import fnmatch
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,16 +34,40 @@ MAY_IMPORT = {
 }
 """What each room and root module may import of finevq, beside itself."""
 
-MORE = {"train/end_to_end.py": {"extract"}}
+MORE = {"train/fit/end_to_end.py": {"extract"}}
 """What single modules may import beside that: this one trains a part of the image encoder."""
+
+FLOORS = {
+    "cache": ("files", "", "care"),
+    "dataset": ("", "study", "splitting", "databases", "describe", "demo"),
+    "evaluate": ("metrics", "predict", "compare", "score", "pages", ""),
+    "extract": ("", "decode", "encode", "job"),
+    "train": ("", "base", "model", "fit"),
+}
+"""The rooms of each stage from the ground up; "" is the stage's own folder.
+
+A room imports itself and those before it. `settings` is read by all of them.
+"""
+
+MOST_MODULES = 10
+"""A folder with more has more than one subject."""
 
 
 def test_the_listed_packages_are_the_folders_with_an_init() -> None:
-    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    nested = {path.parent for room in rooms for path in (ROOT / room).glob("*/**/__init__.py")}
-    assert rooms == set(ROOMS)
-    assert nested == set()
-    assert SETUPTOOLS["packages"] == ["finevq", *(f"finevq.{room}" for room in sorted(rooms))]
+    stages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    packages = {
+        ".".join(("finevq", *path.parent.relative_to(ROOT).parts))
+        for stage in stages
+        for path in (ROOT / stage).rglob("__init__.py")
+    }
+    assert stages == set(ROOMS)
+    assert SETUPTOOLS["packages"] == ["finevq", *sorted(packages)]
+
+
+@pytest.mark.parametrize("stage", FLOORS)
+def test_every_room_has_its_floor(stage: str) -> None:
+    rooms = {path.parent.name for path in (ROOT / stage).glob("*/__init__.py")}
+    assert {"", *rooms} == set(FLOORS[stage])
 
 
 def test_the_package_is_the_root() -> None:
@@ -54,6 +79,11 @@ def test_the_root_holds_no_other_modules() -> None:
     assert {path.name for path in ROOT.glob("*.py")} == allowed
 
 
+def package_of(path: Path) -> str:
+    """The package that a file lies in."""
+    return ".".join(("finevq", *path.relative_to(ROOT).parent.parts))
+
+
 def test_every_file_in_a_room_is_shipped() -> None:
     data = SETUPTOOLS["package-data"]
     left_out = [
@@ -61,7 +91,7 @@ def test_every_file_in_a_room_is_shipped() -> None:
         for room in ROOMS
         for path in (ROOT / room).rglob("*")
         if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
-        if not any(fnmatch.fnmatch(path.name, p) for p in data.get(f"finevq.{room}", []))
+        if not any(fnmatch.fnmatch(path.name, p) for p in data.get(package_of(path), []))
     ]
     assert left_out == []
 
@@ -125,35 +155,118 @@ def allowed(path: Path) -> set[str]:
     return MAY_IMPORT[part] | {part} | MORE.get(path.relative_to(ROOT).as_posix(), set())
 
 
-FILES = [*ROOT.glob("*.py"), *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
+def files() -> list[Path]:
+    """Every module of the package."""
+    return [*ROOT.glob("*.py"), *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("part", MAY_IMPORT)
 def test_imports_run_one_way(part: str) -> None:
-    files = [path for path in FILES if owner(path) == part]
-    assert files
+    owned = [path for path in files() if owner(path) == part]
+    assert owned
     forbidden = [
         f"{path.relative_to(ROOT)} imports {name or 'finevq'}"
-        for path in files
+        for path in owned
         for name in imports(path)
         if not any(name == room or name.startswith(f"{room}.") for room in allowed(path))
     ]
     assert forbidden == []
 
 
+def climbing(stage: str) -> list[str]:
+    """The imports of a stage that lead from a room to one above it."""
+    floors = FLOORS[stage]
+
+    def floor(parts: tuple[str, ...]) -> int:
+        return floors.index(parts[0] if parts and parts[0] in floors else "")
+
+    return [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sorted((ROOT / stage).rglob("*.py"))
+        for name in imports(path)
+        if name.startswith(f"{stage}.") and name != f"{stage}.settings"
+        if floor(tuple(name.split(".")[1:])) > floor(path.relative_to(ROOT / stage).parts)
+    ]
+
+
+@pytest.mark.parametrize("stage", FLOORS)
+def test_imports_between_rooms_run_one_way(stage: str) -> None:
+    assert climbing(stage) == []
+
+
+def crowded() -> list[str]:
+    """The folders that hold more modules than one subject needs."""
+    modules = Counter(path.parent for path in files() if path.stem != "__init__")
+    return [str(f.relative_to(ROOT)) for f, count in modules.items() if count > MOST_MODULES]
+
+
+def test_no_folder_is_crowded() -> None:
+    assert crowded() == []
+
+
 def test_settings_import_nothing_of_finevq() -> None:
     assert [n for room in STAGES for n in imports(ROOT / room / "settings.py")] == []
 
 
-def test_the_import_reader_sees_every_form(tmp_path: Path, monkeypatch) -> None:
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty tree in the place of the package."""
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
-    path = tmp_path / "cache" / "store.py"
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "found"),
+    [
+        ("cache/files/folder.py", "from ..store import FeatureStore", "cache.store"),
+        ("cache/store.py", "from .care import verify", "cache.care"),
+        (
+            "extract/decode/video.py",
+            "from ..encode.encoder import Encoder",
+            "extract.encode.encoder",
+        ),
+        ("evaluate/score/scorer.py", "def f():\n    from .. import run", "evaluate.run"),
+    ],
+)
+def test_an_import_of_a_higher_room_is_found(
+    planted: Path, file: str, line: str, found: str
+) -> None:
+    path = planted / file
+    path.parent.mkdir(parents=True)
+    path.write_text(line)
+    stage = file.partition("/")[0]
+    assert climbing(stage) == [f"{file} imports {found}"]
+
+
+def test_imports_of_the_same_and_of_lower_rooms_are_fine(planted: Path) -> None:
+    path = planted / "extract" / "encode" / "encoder.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "from ..decode.video import decode\nfrom ..settings import ExtractSettings\n"
+        "from .motion import pool\nfrom ...cache.store import FeatureStore\n"
+    )
+    assert climbing("extract") == []
+
+
+def test_the_eleventh_module_of_a_folder_is_found(planted: Path) -> None:
+    room = planted / "train" / "fit"
+    room.mkdir(parents=True)
+    for number in range(MOST_MODULES):
+        (room / f"module{number}.py").touch()
+    (room / "__init__.py").touch()
+    assert crowded() == []
+    (room / "eleventh.py").touch()
+    assert crowded() == ["train/fit"]
+
+
+def test_the_import_reader_sees_every_form(planted: Path) -> None:
+    path = planted / "cache" / "store.py"
     path.parent.mkdir()
     path.write_text(
         "import numpy, finevq.cli\n"
         "import finevq\n"
         "from finevq import config\n"
-        "from finevq.train.fit import train\n"
+        "from finevq.train.fit.training import train\n"
         "from .. import dataset\n"
         "from ..errors import StoreError\n"
         "from . import records\n"
@@ -167,7 +280,7 @@ def test_the_import_reader_sees_every_form(tmp_path: Path, monkeypatch) -> None:
             "cli",
             "",
             "config",
-            "train.fit",
+            "train.fit.training",
             "dataset",
             "errors",
             "cache.records",

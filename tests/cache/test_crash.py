@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finevq.cache._files import Folder
-from finevq.cache.space import DiskFull
+from finevq.cache.care.verify import verify
+from finevq.cache.files.folder import Folder
+from finevq.cache.files.space import DiskFull
 from finevq.cache.store import FeatureStore
-from finevq.cache.verify import verify
 from finevq.errors import StoreError
 
 from . import _made

@@ -7,7 +7,7 @@ import pytest
 import zarr
 from zarr.codecs import Crc32cCodec
 
-from finevq.cache._files import Folder
+from finevq.cache.files.folder import Folder
 from finevq.cache.shards import Stored, encode, read_row
 from finevq.errors import StoreError
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import zarr
 
+from finevq.cache.care.verify import verify
 from finevq.cache.identity import Identity
 from finevq.cache.records import Failure, Features
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
-from finevq.cache.verify import verify
 from finevq.errors import IdentityMismatch, StoreError
 
 from . import _made
@@ -108,7 +108,7 @@ def test_interrupted_creation_is_taken_up(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("finevq.cache._files.Folder.write", _die)
+        patch.setattr("finevq.cache.files.folder.Folder.write", _die)
         with pytest.raises(KeyboardInterrupt):
             make_store()
     store = make_store()
@@ -239,7 +239,7 @@ def test_interrupted_plan_is_taken_up(
 ) -> None:
     store = make_store()
     with monkeypatch.context() as patch:
-        patch.setattr("finevq.cache._files.Folder.write", _die)
+        patch.setattr("finevq.cache.files.folder.Folder.write", _die)
         with pytest.raises(KeyboardInterrupt):
             store.plan(_made.videos(9))
     store = FeatureStore.open(store.url)

@@ -1,0 +1,270 @@
+"""A feature store as one HDF5 file, to share or archive, and back.
+
+    attribute finevq_store   the text of store.json: format version, identity, shapes, dtype
+    attribute finevq_hdf5    version of this layout
+    videos   (rows,)         video ids, empty where a row has none
+    commits  (shards,)       the texts of the commit files, empty where a shard has none
+    spatial, motion, ...     (rows, ...) as in the store, one row a chunk; rows without features
+                             take no space and read as NaN
+
+Every row is checked against its commit's checksum on the way out and on the way in.
+"""
+
+import io
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ...errors import StoreError
+from ..arrays import Arrays
+from ..files.folder import Folder
+from ..files.space import DiskFull, Space, is_disk_full
+from ..layout import Layout
+from ..plan import Plan
+from ..records import RowRecord, parse_commit
+from ..shards import Stored
+from ..store import STORE, VIDEOS, FeatureStore, commit_name
+from ..values import StoredRow, checksum
+
+HDF5_FORMAT = 1
+"""Version of the layout of the file."""
+
+Progress = Callable[[int, int], None]
+
+
+def export_hdf5(store: FeatureStore, file: Path, progress: Progress = lambda *_: None) -> None:
+    """Write the committed shards of a store to a new file, which appears when it is complete.
+
+    Args:
+        store: Need not be finished.
+        file: On a local disk.
+        progress: Told of every shard.
+
+    Raises:
+        StoreError: The file exists or cannot be written, or a row or a commit is damaged.
+        DiskFull: There is no room; none of it is written if that is known before.
+    """
+    if file.exists():
+        raise StoreError(f"{file} exists: choose another name, or remove it")
+    with _written(file):
+        records = store.records().values()  # a damaged commit is told before any work
+        needed = store.layout.row_bytes * sum(record.status == "ok" for record in records)
+        space = Space(needed, shutil.disk_usage(file.parent).free)
+        if not space.enough:
+            raise DiskFull(f"{file} needs {space}: make room, or choose another place")
+    partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
+    with _written(file), _Target(partial) as target:
+        try:
+            with h5py.File(target, "w") as opened:
+                for done in _export(store, opened):
+                    target.check()
+                    progress(done, len(store.shards))
+            target.sync()
+            partial.rename(file)
+        except Exception:
+            target.check()  # whatever HDF5 makes of writes that went nowhere
+            raise
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def import_hdf5(file: Path, url: str, progress: Progress = lambda *_: None) -> FeatureStore:
+    """Make the store that a file was exported from, byte for byte.
+
+    Args:
+        file: Written by `export_hdf5`.
+        url: A path or fsspec URL where there is nothing yet. It becomes a store when it is
+            complete; what a failure leaves is removed.
+        progress: Told of every shard.
+
+    Raises:
+        StoreError: There is something at `url`, or the file is damaged or of another format.
+        DiskFull: There is no room.
+    """
+    folder = Folder(url)
+    if folder.names(""):
+        raise StoreError(f"{url} is not empty: choose another place for the store")
+    with _opened(file) as source, _written(Path(url)):
+        try:
+            _import(source, folder, str(file), progress)
+        except BaseException:
+            folder.clear()
+            raise
+    return FeatureStore.open(url)
+
+
+def _export(store: FeatureStore, target: h5py.File) -> Iterator[int]:
+    """Write shard by shard; yields how many are done."""
+    layout, size, shards = store.layout, store.layout.rows_per_shard, len(store.shards)
+    target.attrs["finevq_hdf5"] = HDF5_FORMAT
+    target.attrs["finevq_store"] = layout.to_bytes().decode()
+    videos = target.create_dataset("videos", (shards * size,), h5py.string_dtype())
+    commits = target.create_dataset("commits", (shards,), h5py.string_dtype())
+    for name, array in layout.arrays.items():
+        shape = (shards * size, *array.shape)
+        fill = np.nan if array.dtype.kind == "f" else 0
+        target.create_dataset(
+            name,
+            shape,
+            array.dtype,
+            maxshape=(None, *array.shape),  # HDF5 refuses chunks of a fixed length 0
+            chunks=(1, *array.shape),
+            fillvalue=fill,
+        )
+    committed = set(store.committed())
+    for shard in store.shards:
+        for row, video in store.shard_rows(shard).items():
+            videos[row] = video
+        if shard in committed:
+            commits[shard] = store.commit(shard).decode()
+            for row, record in store.shard_records(shard).items():
+                if record.status == "ok":
+                    for name, stored in store.read_stored(record.video).items():
+                        target[name][row] = stored.values
+        yield shard + 1
+
+
+def _import(source: h5py.File, folder: Folder, where: str, progress: Progress) -> None:
+    with _damage_named(where):
+        layout = _layout(source, where)
+        size = layout.rows_per_shard
+        names = enumerate(source["videos"].asstr()[:])
+        plan = Plan({row: video for row, video in names if video}, size)
+        commits = [text.encode() for text in source["commits"].asstr()[:]]
+        if len(commits) != len(plan.shards):
+            raise ValueError(f"{len(commits)} commits of {len(plan.shards)} shards")
+    arrays = Arrays(folder, layout)
+    arrays.create()
+    arrays.grow(len(plan.shards) * size)
+    for shard, commit in zip(plan.shards, commits, strict=True):
+        if commit:
+            name = commit_name(shard)
+            records = parse_commit(commit, shard, f"{name} in {where}")
+            if {row: record.video for row, record in records.items()} != plan.shard_rows(shard):
+                raise StoreError(f"{name} in {where} names other videos than the file's list")
+            arrays.write(shard, dict(_rows(source, layout, records, where)))
+            folder.write(name, commit)
+        progress(shard + 1, len(plan.shards))
+    if plan.videos:
+        folder.write(VIDEOS, plan.to_bytes())
+    folder.write(STORE, layout.to_bytes())  # last: it makes the folder a store
+
+
+def _layout(source: h5py.File, where: str) -> Layout:
+    version = source.attrs["finevq_hdf5"]
+    if version != HDF5_FORMAT:
+        raise StoreError(
+            f"{where} has format {version}, this finevq reads format {HDF5_FORMAT}: import it "
+            f"with the version that exported it"
+        )
+    return Layout.from_bytes(source.attrs["finevq_store"].encode(), where)
+
+
+def _rows(
+    source: h5py.File, layout: Layout, records: dict[int, RowRecord], where: str
+) -> Iterator[tuple[int, StoredRow]]:
+    for row, record in records.items():
+        if record.status == "ok":
+            with _damage_named(where):
+                values = {name: Stored.of(source[name][row]) for name in layout.arrays}
+            if checksum(values) != record.checksum:
+                raise StoreError(
+                    f"{where} is damaged: the values of {record.video} do not match their "
+                    f"checksum; copy it again"
+                )
+            yield row, values
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        source = h5py.File(file, "r")
+    except FileNotFoundError as error:
+        raise StoreError(f"{file}: no such file") from error
+    except OSError as error:
+        raise StoreError(f"{file} is not an HDF5 file, or damaged: {error}") from error
+    with source:
+        yield source
+
+
+@contextmanager
+def _damage_named(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        why = " ".join(str(error).split())
+        raise StoreError(
+            f"{where} is damaged, or was not exported by `finevq cache export`: {why}"
+        ) from error
+
+
+class _Target(io.RawIOBase):
+    """The file that HDF5 writes, which never fails before its eyes.
+
+    Its library crashes the process, or leaves files open, when a write fails: the first error is
+    kept, later writes go nowhere, and `check` and `sync` raise.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("x+b", buffering=0)
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while done < len(view) and self._error is None:
+                done += self._file.write(view[done:])
+        except OSError as error:
+            self._error = error
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return size or 0
+
+    def check(self) -> None:
+        """Raise the error of a write before."""
+        if self._error is not None:
+            raise self._error
+
+    def sync(self) -> None:
+        """Have it on the disk; raises as `check`."""
+        self.check()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def _written(place: Path) -> Iterator[None]:
+    """Say in one line why a place cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise DiskFull(f"disk full at {place}: make room, or choose another place") from error
+        raise StoreError(
+            f"{place} cannot be written: {error.strerror or error}; choose another place"
+        ) from error

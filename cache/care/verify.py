@@ -1,0 +1,102 @@
+"""Reading a whole store back and saying what is wrong with it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ...errors import StoreError
+from ..records import RowRecord
+from ..store import FeatureStore
+from ..values import checksum, finite
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong; `str()` gives it as one line.
+
+    Attributes:
+        shard: The shard, None if the whole store is concerned.
+        row: The row, None if the whole shard is concerned.
+        video: The row's video, None for a row without one.
+        what: What is wrong.
+    """
+
+    shard: int | None
+    row: int | None
+    video: str | None
+    what: str
+
+    def __str__(self) -> str:
+        place = "" if self.shard is None else f"shard {self.shard}"
+        place += "" if self.row is None else f", row {self.row}"
+        place += "" if self.video is None else f" ({self.video})"
+        return f"{place}: {self.what}" if place else self.what
+
+
+def verify(store: FeatureStore, progress: Progress = lambda *_: None) -> Iterator[Problem]:
+    """Read every row of every committed shard and yield each problem found.
+
+    A store that is merely unfinished has none.
+
+    Args:
+        store: Whatever its state.
+        progress: Told of every committed shard, planned or not, after its problems.
+    """
+    try:
+        store.check_layout()
+    except StoreError as error:
+        yield Problem(None, None, None, str(error))
+        return
+    committed = store.committed()
+    for done, shard in enumerate(committed, start=1):
+        yield from verify_shard(store, shard)
+        progress(done, len(committed))
+
+
+def verify_shard(store: FeatureStore, shard: int) -> Iterator[Problem]:
+    """Read every row of one committed shard and yield each problem found."""
+    try:
+        records = store.shard_records(shard)
+    except StoreError as error:
+        yield Problem(shard, None, None, str(error))
+        return
+    missing = store.missing_files(shard)
+    if missing:
+        yield Problem(shard, None, None, f"{' and '.join(missing)} missing: extract it again")
+        return
+    size = store.layout.rows_per_shard
+    for row in range(shard * size, (shard + 1) * size):
+        record = records.get(row)
+        what = _row_problem(store, row, record)
+        if what:
+            yield Problem(shard, row, record.video if record else None, what)
+
+
+def repair(store: FeatureStore, shard: int) -> list[Problem]:
+    """Verify one committed shard, and withdraw its commit if there is a problem.
+
+    Returns:
+        The problems; if there are any, the next job extracts the shard again.
+    """
+    problems = list(verify_shard(store, shard))
+    if problems:
+        store.withdraw(shard)
+    return problems
+
+
+def _row_problem(store: FeatureStore, row: int, record: RowRecord | None) -> str | None:
+    try:
+        arrays = store.read_row(row)
+    except StoreError as error:
+        return str(error)
+    values = {name: array for name, array in arrays.items() if array is not None}
+    if record is None or record.status == "failed":
+        return "a row without features must be empty, it holds values" if values else None
+    if len(values) < len(arrays):
+        return "the row is empty, its commit says that it holds features"
+    if not all(finite(array.values) for array in values.values()):
+        return "the stored values are not finite"
+    if checksum(values) != record.checksum:
+        return "the stored values do not match their checksum"
+    return None

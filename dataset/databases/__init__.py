@@ -1,0 +1,1 @@
+"""Published databases and the official files, read as they are distributed."""

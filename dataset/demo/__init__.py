@@ -1,0 +1,1 @@
+"""The demo's data set: scenes, distortions of known strength, simulated ratings."""

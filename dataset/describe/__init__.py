@@ -1,0 +1,1 @@
+"""What a dataset looks like: features of its pictures, distributions, one page."""

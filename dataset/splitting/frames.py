@@ -1,0 +1,35 @@
+"""Decoding a video for its description and fingerprint: in order, one frame in memory at a time.
+
+The features that a model sees come from `finevq.extract`, which is stricter and has other
+decoders; here a frame that the decoder conceals changes a statistic a little.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+
+from ...errors import VideoError
+
+
+def frames(path: Path) -> Iterator[Any]:
+    """The frames of the first video stream, as `av.VideoFrame`, in the order they are shown.
+
+    Raises:
+        VideoError: no such file, no video in it, or nothing that can be decoded.
+    """
+    count = 0
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise VideoError(f"{path}: no video stream")
+            stream = container.streams.video[0]
+            stream.thread_type = "SLICE"  # frame threads hold many frames of a 4K video
+            for frame in container.decode(stream):
+                count += 1
+                yield frame
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(f"{path}: {type(error).__name__}: {error}") from error
+    if not count:
+        raise VideoError(f"{path}: no frames")

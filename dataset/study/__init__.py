@@ -1,0 +1,1 @@
+"""From the raw ratings of a study to MOS, attributes and questions (paper, section 3.2)."""

@@ -1,0 +1,1 @@
+"""Models side by side: files of scores, tables, published figures, leakage."""

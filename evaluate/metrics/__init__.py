@@ -1,0 +1,1 @@
+"""Metrics of stored predictions, with their intervals."""

@@ -1,0 +1,1 @@
+"""Every HTML page with its template and figures, and the local server."""

@@ -1,0 +1,181 @@
+"""A small local page: drop a video, see its card.
+
+It listens on this machine alone unless told otherwise. Its only inputs are the bytes of a video: no
+path, name or address that a visitor sends is ever opened.
+"""
+
+import html
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote
+
+from ..score.scorecard import ScoreCard
+from .card import card_html
+
+LOG = logging.getLogger(__name__)
+
+LOCAL = ("127.0.0.1", "localhost")
+"""The names of this machine, for itself."""
+
+_PAGE = Path(__file__).with_name("serve.html")
+_CHUNK = 1 << 20
+_TIMEOUT_S = 60  # that a connection may stay silent
+_DIGITS = 18  # of a length; more are too many bytes for any disk, and in the end for int()
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves the page at / and takes videos by PUT /card."""
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        score: Callable[[str], ScoreCard],
+        *,
+        limit: int,
+    ) -> None:
+        """Listen.
+
+        Args:
+            address: host and port; port 0 takes a free one.
+            score: rates a file.
+            limit: bytes of the largest video.
+        """
+        super().__init__(address, _Handler)
+        self.host = address[0]
+        self.score = score
+        self.limit = limit
+        self.busy = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{self.host}:{self.server_port}/"
+
+    def own(self, host: str | None) -> bool:
+        """Whether a request means this server, and not a foreign name that resolves to it."""
+        if self.host not in LOCAL:
+            return True  # its names are known to whoever opened it to others
+        return host in {f"{name}:{self.server_port}" for name in LOCAL}
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A visitor who hangs up is no error of ours; anything else keeps its traceback."""
+        if isinstance(sys.exception(), TimeoutError | ConnectionError):
+            LOG.debug("%s hung up", client_address)
+        else:
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    timeout = _TIMEOUT_S
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "finevq", ""
+
+    def do_GET(self) -> None:
+        """The page itself."""
+        if not self._trusted():
+            return
+        if self.path != "/":
+            self._say(HTTPStatus.NOT_FOUND, "there is only /")
+            return
+        page = _PAGE.read_text("utf-8").replace("{{limit}}", str(self.server.limit))
+        policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+        # The card in its frame is bound by this too: it has pictures.
+        policy += "connect-src 'self'; img-src data:; frame-ancestors 'none'"
+        self._reply(HTTPStatus.OK, page, policy)
+
+    def do_PUT(self) -> None:
+        """Rate the video in the body; `X-Name` is what the card calls it."""
+        self.close_connection = True  # what is left of a refused body is not read
+        if not self._trusted():
+            return
+        if self.path != "/card":
+            self._say(HTTPStatus.NOT_FOUND, "videos are put to /card")
+            return
+        length = self.headers.get("Content-Length", "")
+        if not length.isascii() or not length.isdigit():
+            self._say(HTTPStatus.LENGTH_REQUIRED, "send a video, with its Content-Length")
+        elif len(length) > _DIGITS or int(length) > self.server.limit:
+            text = f"the video is too large, the limit is {self.server.limit} bytes"
+            self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
+        elif int(length) == 0:
+            self._say(HTTPStatus.BAD_REQUEST, f"{self._name()}: is empty (0 bytes)")
+        else:
+            self._rate(int(length))
+
+    def _name(self) -> str:
+        return Path(unquote(self.headers.get("X-Name", ""))).name[:200] or "video"
+
+    def _rate(self, length: int) -> None:
+        name = self._name()
+        with tempfile.TemporaryDirectory(prefix="finevq-") as folder:
+            # A name of our own: the visitor's never becomes a path.
+            path = os.path.join(folder, "video")
+            with open(path, "wb") as file:
+                whole = _copy(self.rfile, file, length)
+            if whole:
+                with self.server.busy:  # one model, one video at a time
+                    card = self.server.score(path)
+                    page = card_html(card, name) if card.error is None else ""
+        # Only now, so that whoever has the answer can be sure that the video is gone.
+        if not whole:
+            self._say(HTTPStatus.BAD_REQUEST, "the video was cut off on its way")
+        elif card.error is not None:
+            self._say(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {card.error}")
+        else:
+            self._reply(HTTPStatus.OK, page, _POLICY)
+
+    def _trusted(self) -> bool:
+        """Refuse a page of another site that sends the visitor's browser here."""
+        origin, host = self.headers.get("Origin"), self.headers.get("Host")
+        if self.server.own(host) and origin in (None, f"http://{host}"):
+            return True
+        self._say(HTTPStatus.FORBIDDEN, "this page serves this machine alone")
+        return False
+
+    def _say(self, status: HTTPStatus, text: str) -> None:
+        self._reply(status, f"<!doctype html><p>{html.escape(text)}</p>\n", _POLICY)
+
+    def _reply(self, status: HTTPStatus, text: str, policy: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Security-Policy", policy)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cache-Control", "no-store")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, form: str, *arguments: object) -> None:
+        """To the log, where a program that embeds the server can turn it off."""
+        LOG.debug(form, *arguments)
+
+
+def _copy(source: IO[bytes] | BufferedIOBase, target: IO[bytes], length: int) -> bool:
+    """Copy so many bytes; False if there are fewer."""
+    left = length
+    while left:
+        try:
+            data = source.read(min(left, _CHUNK))
+        except (TimeoutError, ConnectionError):
+            return False
+        if not data:
+            return False
+        target.write(data)
+        left -= len(data)
+    return True

@@ -1,0 +1,1 @@
+"""Predictions of a checkpoint: scores, level words, answers."""

@@ -1,0 +1,1 @@
+"""Rating video files: the scorer, its cards, the files of results."""

@@ -1,0 +1,175 @@
+"""Scoring video files: decode, encode as for the checkpoint's training, and rate on the fly."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...cache.records import Failure
+from ...cache.values import as_read
+from ...dataset.questions import classify
+from ...dataset.videos import DIMENSIONS
+from ...errors import CheckpointError, VideoError
+from ...extract.decode.pool import DecodePool
+from ...extract.decode.video import DecodedVideo
+from ...extract.encode.encoder import Encoder, pick_device
+from ...extract.settings import ExtractSettings
+from ...train.fit.training_set import read_training_set
+from ...train.model.checkpoint import load_checkpoint
+from ...train.prompts import PROFILES, ProfileName, Prompt, rating
+from ..predict.predictor import Answer, Predictor
+from .scorecard import Rating, Reply, ScoreCard
+
+
+class Scorer:
+    """A checkpoint with the backbones that it was trained on, ready for files.
+
+    Features are rounded to the type in which the training features were stored, so that a file's
+    scores are those that `finevq evaluate` finds through the store.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        settings: ExtractSettings | None = None,
+        *,
+        device: str = "auto",
+        max_tokens: int | None = None,
+    ) -> None:
+        """Load everything.
+
+        Args:
+            checkpoint: its folder.
+            settings: of these count the device, the attention, whether the backbones are compiled
+                and how files are decoded; what decides the features comes from the checkpoint.
+                Without them a GPU is taken where there is one, nothing is compiled, and files are
+                decoded as for the checkpoint.
+            device: of the language model: "auto", "cpu" or "cuda".
+            max_tokens: of a sequence, see `Predictor`.
+
+        Raises:
+            CheckpointError: the checkpoint is missing or damaged, or this installation no longer
+                makes the features that it was trained on.
+            ConfigError: a device that is not there.
+        """
+        folder = Path(checkpoint)
+        there = pick_device(device, "train.device")
+        model, packer, self.info = load_checkpoint(folder)
+        self.settings = _merged(ExtractSettings.model_validate(self.info.extract), settings)
+        self.encoder = Encoder(self.settings)
+        lines = self.info.identity.difference(self.encoder.identity)
+        if lines:
+            raise CheckpointError(
+                f"{folder}: was trained on features that this installation does not make: "
+                f"{'; '.join(lines[:3])}"
+            )
+        self.predictor = Predictor(model, packer, there, max_tokens=max_tokens)
+        self.prompts = prompts(self.info.profile)
+        self.trained = _training_labels(folder)
+
+    def score(self, path: str | Path) -> ScoreCard:
+        """Rate one file; a card with an error if it cannot be rated."""
+        return next(self.score_all([path]))
+
+    def score_all(self, paths: Iterable[str | Path]) -> Iterator[ScoreCard]:
+        """Rate files in the order given; one that cannot be rated does not stop the others.
+
+        Files are decoded in child processes while others are rated: in a script of your own, call
+        this below `if __name__ == "__main__":`.
+        """
+        names = [str(path) for path in paths]
+        with DecodePool(self.encoder.sampling, self.settings.decode) as pool:
+            for name, outcome in zip(names, pool.decode_all(names), strict=True):
+                yield self._card(name, outcome)
+
+    def _card(self, name: str, outcome: DecodedVideo | VideoError) -> ScoreCard:
+        scale = self.info.mos_range
+        if isinstance(outcome, VideoError):
+            return ScoreCard(name, scale, {}, str(outcome))
+        answers = self._answers(outcome)
+        if isinstance(answers, Failure):
+            return ScoreCard(name, scale, {}, answers.reason)
+        rated = [answer for answer in answers if answer.prompt.task == "score"]
+        asked = [answer for answer in answers if answer.prompt.task == "question"]
+        return ScoreCard(
+            name,
+            scale,
+            {answer.prompt.item: self._rating(answer) for answer in rated},
+            replies=[Reply(a.prompt.item, a.choice, _by_option(a)) for a in asked],
+            seconds=outcome.seconds,
+        )
+
+    def _answers(self, video: DecodedVideo) -> list[Answer] | Failure:
+        (features,) = self.encoder.encode_all([video])
+        if isinstance(features, Failure):
+            return features
+        read = as_read(features, self.info.dtype)
+        if isinstance(read, Failure):
+            return read
+        answers: list[Answer] | None
+        try:
+            answers = self.predictor.answer(*read, self.prompts)
+        except torch.cuda.OutOfMemoryError:
+            answers = None  # what the error refers to must be gone before memory is given back
+        if answers is None:
+            torch.cuda.empty_cache()
+            return Failure("needs more GPU memory than there is")
+        if not all(np.isfinite([a.score, *a.probabilities]).all() for a in answers):
+            return Failure("the model's answers are not finite numbers")
+        return answers
+
+    def _rating(self, answer: Answer) -> Rating:
+        low, high = self.info.mos_range
+        score = low + answer.score * (high - low)
+        labels = self.trained.get(answer.prompt.item)
+        percentile = None
+        if labels is not None and len(labels):
+            # Halfway through those that are equal, as the median of the labels is 50 %.
+            percentile = 50 * float(np.mean(labels < score) + np.mean(labels <= score))
+        weighted = low + answer.weighted * (high - low)
+        return Rating(score, answer.choice, _by_option(answer), weighted, percentile)
+
+
+def prompts(profile: ProfileName) -> list[Prompt]:
+    """What a file is asked: six ratings, and the paper's yes-or-no question of each distortion."""
+    asked = []
+    for dimension in DIMENSIONS[:-1]:
+        what = f"{dimension} distortion" if dimension in ("color", "temporal") else dimension
+        text = (
+            f"If there is no {what} in the video, please answer [No]. "
+            f"If there is {what} in the video, please answer [Yes]."
+        )
+        kind, options = classify(text)
+        asked.append(Prompt("question", kind, PROFILES[profile].tag + text, "", options))
+    return [rating(dimension, profile=profile) for dimension in DIMENSIONS] + asked
+
+
+def _merged(features: ExtractSettings, run: ExtractSettings | None) -> ExtractSettings:
+    """The settings of a checkpoint's features, to be made as another configuration runs them."""
+    attention = "sdpa" if run is None else run.spatial.attention
+    return features.model_copy(
+        update={
+            "device": "auto" if run is None else run.device,
+            "compile": run is not None and run.compile,
+            "decode": features.decode if run is None else run.decode,
+            "spatial": features.spatial.model_copy(update={"attention": attention}),
+        }
+    )
+
+
+def _by_option(answer: Answer) -> dict[str, float]:
+    return dict(zip(answer.prompt.options, answer.probabilities, strict=True))
+
+
+def _training_labels(folder: Path) -> dict[str, np.ndarray]:
+    """The MOS of the training part by dimension, as far as the checkpoint has them.
+
+    Of several datasets that it was trained on the first counts, on whose scale scores are.
+    """
+    table = read_training_set(folder)
+    if table is None or table.empty:
+        return {}
+    datasets = table["video"].str.partition("/")[0]
+    table = table[datasets == datasets.iloc[0]]
+    return {dimension: table[dimension].dropna().to_numpy() for dimension in DIMENSIONS}

@@ -1,0 +1,1 @@
+"""A distributed extraction: its cluster, its workers, its progress."""

@@ -1,0 +1,1 @@
+"""Base language models: published layouts, the embedded one, their tokenizers."""

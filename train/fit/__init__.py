@@ -1,0 +1,1 @@
+"""Training: what it reads, how it runs, stops and goes on."""

@@ -1,0 +1,333 @@
+"""transformers.Trainer for FineVQ: exact losses on many devices, its own saves, and the live line.
+
+The two losses of a step are sums over all its forward passes and devices, divided by the number of
+tokens and scores of them all. So a step on 4 devices with 2 passes of 2 videos is the step of one
+device with 16 videos, whatever the videos' numbers of questions and labels.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from torch import Tensor
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.integrations.integration_utils import get_available_reporting_integrations
+
+from ...dataset.videos import DIMENSIONS
+from ...errors import ConfigError, FineVQError
+from ..model.checkpoint import load_weights, save_weights
+from ..model.finevq import FineVQ, counted
+from ..settings import TrainSettings
+from .reading import Collator, Samples
+from .speed import Meter, flops_per_token, peak_of
+
+LOG = logging.getLogger(__name__)
+
+FEWEST_LABELS = 3
+"""Of a dimension on the validation part, below which its rank correlation says nothing."""
+
+LOGGED = 0.01
+"""Share of a run's steps after which losses and rates are logged."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with the number of finished steps, their total, and a line on how it goes."""
+
+
+class NonFiniteLoss(FineVQError):
+    """The loss, or a gradient of it, became infinite or NaN."""
+
+
+class FineVQTrainer(Trainer):
+    """Trainer that saves and loads only what is trained; the base model stays where it is."""
+
+    def __init__(
+        self,
+        model: FineVQ,
+        settings: TrainSettings,
+        samples: Samples,
+        validation: Samples | None,
+        progress: Progress,
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            model: on any device.
+            settings: of the training.
+            samples: to train on.
+            validation: to choose the epoch by; None takes the last epoch.
+            progress: told of every step.
+
+        Raises:
+            ConfigError: a tracker or device that is not there.
+        """
+        super().__init__(
+            model=model,
+            args=arguments(settings, validate=validation is not None),
+            train_dataset=samples,
+            eval_dataset=validation,
+            data_collator=Collator(samples.packer),
+            compute_metrics=validation_srcc,
+        )
+        self.model_accepts_loss_kwargs = True  # the counts of a whole step, see compute_loss
+        self.remove_callback(PrinterCallback)
+        self.samples = samples
+        self.numbers: list[int] = []  # of the step's samples
+        length = len(samples[0].packed.input_ids)
+        self.meter = Meter(
+            flops_per_token(model, length),
+            peak_of(self.args.device, settings.precision),
+            self.accelerator.num_processes,
+        )
+        self.add_callback(_Reporter(self.meter, progress))
+        self.add_callback(_Keeper(self, settings.save_every))
+        if settings.patience and validation is not None:
+            self.add_callback(EarlyStoppingCallback(settings.patience))
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor | int | None]:
+        """The forward passes of one step, and the counts of them on all devices."""
+        began = time.perf_counter()
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.meter.waited += time.perf_counter() - began
+        self.meter.loss, self.numbers = 0.0, []
+        for batch in batches:
+            self.meter.count(batch)
+            self.numbers += batch["samples"].tolist()
+        if not batches:
+            return batches, None
+        counts = torch.stack([counted(batch["labels"], batch["targets"]) for batch in batches])
+        total: Tensor = self.accelerator.reduce(counts.sum(dim=0).to(device), "sum")
+        return batches, total
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The loss of one forward pass, as its share of the step's.
+
+        Raises:
+            NonFiniteLoss: it is infinite or NaN while training.
+        """
+        numbers, inputs = inputs["samples"], {k: v for k, v in inputs.items() if k != "samples"}
+        if not model.training:
+            output = model(**inputs)
+            return (output.loss, output) if return_outputs else output.loss
+        # Devices' gradients are averaged afterwards; the loss is a sum over them.
+        output = model(**inputs, counts=num_items_in_batch)
+        loss = output.loss * self.accelerator.num_processes
+        value = float(output.loss.detach())
+        if not np.isfinite(value):
+            raise NonFiniteLoss(
+                f"the loss became {value} in step {self.state.global_step + 1}, with the videos "
+                f"{self.samples.names(numbers.tolist())}"
+            )
+        self.meter.learn(value, output.language_loss, output.score_loss)
+        return loss
+
+    def check_gradients(self) -> None:
+        """Refuse a step that would make the weights infinite or NaN.
+
+        Raises:
+            NonFiniteLoss: a gradient is.
+        """
+        gradients = [w.grad for w in self._finevq().parameters() if w.grad is not None]
+        if self.args.fp16 or torch.nn.utils.get_total_norm(gradients).isfinite():
+            return  # in float16 such a step is left out and the scale lowered, by design
+        raise NonFiniteLoss(
+            f"a gradient became infinite or NaN in step {self.state.global_step + 1}, with the "
+            f"videos {self.samples.names(self.numbers)}"
+        )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log with the rates beside the loss."""
+        if "loss" in logs:
+            logs = logs | self.meter.rates() | self.meter.losses(self.state.global_step)
+        super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        save_weights(self._finevq(), Path(output_dir or str(self.args.output_dir)))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_weights(self._finevq(), Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        best = self.state.best_model_checkpoint
+        assert best is not None
+        load_weights(self._finevq(), Path(best))
+
+    def _finevq(self) -> FineVQ:
+        model = self.accelerator.unwrap_model(self.model)
+        assert isinstance(model, FineVQ)
+        return model
+
+
+class _Keeper(TrainerCallback):
+    """Keeps what can be gone on with: no step with bad gradients, and a save every few steps."""
+
+    def __init__(self, trainer: FineVQTrainer, save_every: int) -> None:
+        self.trainer = trainer
+        self.save_every = save_every
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.trainer.check_gradients()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.save_every and state.global_step % self.save_every == 0:
+            control.should_save = True
+
+
+class _Reporter(TrainerCallback):
+    """Tells the caller of every step, and the log of every epoch."""
+
+    def __init__(self, meter: Meter, progress: Progress) -> None:
+        self.meter = meter
+        self.progress = progress
+        self.srcc: float | None = None
+        self.first = 0
+        self.began = time.perf_counter()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.first, self.began = state.global_step, time.perf_counter()
+        self.meter.losses(state.global_step)
+        self.meter.restart()
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        logs: dict[str, float] = kwargs.get("logs") or {}
+        if not state.is_world_process_zero:
+            return
+        if "eval_srcc" in logs:
+            self.srcc = logs["eval_srcc"]
+            LOG.info("epoch %.2f: validation SRCC %.4f", state.epoch, self.srcc)
+        elif "loss" in logs:
+            done = max(state.global_step - self.first, 1)
+            left = (time.perf_counter() - self.began) / done * (state.max_steps - self.first - done)
+            LOG.info(
+                "epoch %.2f: training loss %.4f, %s, %d:%02d:%02d left",
+                state.epoch,
+                logs["loss"],
+                self.meter.line(),
+                left // 3600,
+                left % 3600 // 60,
+                left % 60,
+            )
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.meter.restart()  # validation and saving are not training
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if not state.is_world_process_zero:
+            return
+        srcc = "" if self.srcc is None else f", SRCC {self.srcc:.3f}"
+        line = f"loss {self.meter.loss:.3f}{srcc}, {self.meter.line()}"
+        self.progress(state.global_step, state.max_steps, line)
+
+
+def validation_srcc(prediction: EvalPrediction) -> dict[str, float]:
+    """SRCC of each dimension on the validation part, and their mean, by which the epoch is chosen.
+
+    A dimension with fewer labels than `FEWEST_LABELS`, or with constant scores, is left out of the
+    mean; the mean of none is -1, the worst there is.
+    """
+    scores: NDArray[Any] = np.asarray(prediction.predictions)
+    targets: NDArray[Any] = np.asarray(prediction.label_ids)
+    found: dict[str, float] = {}
+    for column, dimension in enumerate(DIMENSIONS):  # the ratings come first in every video
+        known = ~np.isnan(targets[:, column])
+        score, target = scores[known, column], targets[known, column]
+        if len(score) >= FEWEST_LABELS and np.ptp(score) > 0 and np.ptp(target) > 0:
+            found[f"srcc_{dimension}"] = float(spearmanr(score, target).statistic)
+    return {"srcc": float(np.mean(list(found.values()))) if found else -1.0, **found}
+
+
+def arguments(settings: TrainSettings, *, validate: bool) -> TrainingArguments:
+    """The settings in Trainer's words.
+
+    Raises:
+        ConfigError: a tracker or device that is not there.
+    """
+    known = get_available_reporting_integrations()
+    for tracker in settings.trackers:
+        if tracker not in known:
+            raise ConfigError(
+                f"train.trackers: {tracker!r} is not installed or not known to transformers; here "
+                f"are {', '.join(known) or 'none'}"
+            )
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError('train.device = "cuda": torch sees no GPU; set it to "auto" or "cpu"')
+    on_gpu = settings.device != "cpu" and torch.cuda.is_available()
+    if settings.precision == "float16" and not on_gpu:
+        raise ConfigError(
+            'train.precision = "float16": training scales its gradients, which needs a GPU; set it '
+            'to "bfloat16" or "float32"'
+        )
+    args = TrainingArguments(
+        output_dir=str(settings.out / "trainer"),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.videos_per_batch,
+        per_device_eval_batch_size=settings.videos_per_batch,
+        gradient_accumulation_steps=settings.accumulate,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=settings.warmup,  # below 1 it is a share of all steps
+        weight_decay=settings.weight_decay,
+        bf16=settings.precision == "bfloat16",
+        fp16=settings.precision == "float16",
+        use_cpu=not on_gpu,
+        seed=settings.seed,
+        eval_strategy="epoch" if validate else "no",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=validate,
+        metric_for_best_model="srcc" if validate else None,
+        greater_is_better=True if validate else None,
+        restore_callback_states_from_checkpoint=True,  # the epochs that patience has counted
+        ddp_find_unused_parameters=False,  # every weight that trains is used in every step
+        label_names=["targets"],
+        logging_steps=LOGGED,
+        remove_unused_columns=False,
+        report_to=list(settings.trackers),
+        disable_tqdm=True,
+        dataloader_pin_memory=on_gpu,
+        dataloader_num_workers=settings.readers,
+        # Readers start anew: the store's connections must not be those of another process.
+        dataloader_multiprocessing_context="spawn" if settings.readers else None,
+        dataloader_persistent_workers=settings.readers > 0,
+        dataloader_prefetch_factor=2 if settings.readers else None,
+    )
+    if args.n_gpu > 1:  # Trainer would copy the model to all of them in every step
+        LOG.warning(
+            "one of %d GPUs is used; torchrun --nproc-per-node %d uses all", args.n_gpu, args.n_gpu
+        )
+        args._n_gpu = 1
+    return args

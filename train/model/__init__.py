@@ -1,0 +1,1 @@
+"""The FineVQ model on cached features: packing, projectors, score head, checkpoints."""
