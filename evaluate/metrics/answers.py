@@ -49,7 +49,8 @@ def compare_answers(
         a model answers: "n" of the "labelled" questions with a right answer are answered by all, so
         many by the model, which lacks some of the videos "missing". "ci" and "against" are those of
         `finevq.evaluate.compare.comparison.compare`. `ALL`'s baseline gives each kind's most
-        frequent answer. Where no question is answered by all, the accuracy is None, with a "reason".
+        frequent answer. Where no question is answered by all, the accuracy is None, with a
+        "reason".
     """
     models = {name: found[found.index.isin(right.index)] for name, found in models.items()}
     models = {name: found for name, found in models.items() if len(found)}

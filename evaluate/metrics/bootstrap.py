@@ -3,7 +3,8 @@
 A resample is held as the number of times that each video is drawn. Everything then follows from the
 videos sorted once: a rank from running sums of the counts, a rank correlation without sorting a
 resample. The results are those of scipy on the videos drawn
-(tests/evaluate/metrics/test_bootstrap.py), in less than a twentieth of the time of a loop over scipy (benchmarks/metrics.py).
+(tests/evaluate/metrics/test_bootstrap.py), in less than a twentieth of the time of a loop over
+scipy (benchmarks/metrics.py).
 """
 
 from collections.abc import Callable, Iterator, Sequence

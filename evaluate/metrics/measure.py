@@ -1,8 +1,8 @@
 """Metrics of stored predictions, each with its number of videos, its interval or its reason.
 
 What `finevq.evaluate.metrics.agreement` measures stands here by dimension and by category, beside
-the accuracy of the level words, and the accuracy on questions with the baseline of always giving the
-most frequent answer.
+the accuracy of the level words, and the accuracy on questions with the baseline of always giving
+the most frequent answer.
 
 A metric that is not defined is None with a reason beside it, never 0 and never NaN. A video is
 never dropped in silence: those that failed or were forgotten are listed under "coverage".

@@ -10,7 +10,8 @@ prefix's end, so that it reads exactly what it would read alone:
 
 With P of about 2,100 and 13 questions of about 30 tokens this is a tenth of the tokens of asking
 one by one, with the same loss and gradients
-(tests/train/model/test_finevq.py). A video whose questions do not fit into one sequence takes several, each with the prefix.
+(tests/train/model/test_finevq.py). A video whose questions do not fit
+into one sequence takes several, each with the prefix.
 """
 
 from collections.abc import Sequence
