@@ -9,6 +9,8 @@ import av
 import numpy as np
 import pytest
 
+from finevq.dataset.demo import data_set as demo
+from finevq.dataset.demo import scenes as demo_scenes
 from finevq.dataset.demo.data_set import (
     DISTORTIONS,
     SUBJECTS,
@@ -21,8 +23,6 @@ from finevq.dataset.demo.data_set import (
     rate,
     true_quality,
 )
-from finevq.dataset.demo.data_set import data_set as demo
-from finevq.dataset.demo.data_set import scenes as demo_scenes
 from finevq.dataset.demo.distortions import FPS, FRAMES, TYPES, render, write_video
 from finevq.dataset.demo.scenes import (
     HEIGHT,

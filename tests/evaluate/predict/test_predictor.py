@@ -11,6 +11,7 @@ import torch
 from finevq.dataset.questions import LEVELS, load_questions
 from finevq.dataset.videos import DIMENSIONS, Dataset
 from finevq.errors import CheckpointError, FineVQError
+from finevq.evaluate.predict import predictor as predict_module
 from finevq.evaluate.predict.predictor import (
     FOLDER,
     KEY,
@@ -23,7 +24,6 @@ from finevq.evaluate.predict.predictor import (
     table_of,
     write_predictions,
 )
-from finevq.evaluate.predict.predictor import predictor as predict_module
 from finevq.train.base.language_model import load_base
 from finevq.train.model.checkpoint import build_model
 from finevq.train.model.finevq import FineVQ

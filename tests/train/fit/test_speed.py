@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from finevq.train.fit import speed
 from finevq.train.fit.speed import Meter, flops_per_token, peak_of
-from finevq.train.fit.training import speed
 from finevq.train.model.checkpoint import CheckpointInfo
 from finevq.train.model.packing import collate
 
