@@ -17,8 +17,8 @@ from typing import Any
 
 from scipy import stats
 
-from finevq.evaluate.compare.comparison.comparison import compare
-from finevq.evaluate.compare.comparison.score_files import read_labels, read_model
+from finevq.evaluate.compare.comparison import compare
+from finevq.evaluate.compare.score_files import read_labels, read_model
 
 FILES = {
     "KoNViD-1k": ("kv1k.csv", "0.883"),

@@ -18,8 +18,8 @@ import numpy as np
 from scipy import stats
 
 from finevq.dataset.videos import DIMENSIONS
-from finevq.evaluate.metrics.measure.agreement import METRICS, Agreement, resample
-from finevq.evaluate.metrics.measure.bootstrap import RESAMPLES, SEED, interval
+from finevq.evaluate.metrics.agreement import METRICS, Agreement, resample
+from finevq.evaluate.metrics.bootstrap import RESAMPLES, SEED, interval
 
 VIDEOS = 6104
 

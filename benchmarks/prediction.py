@@ -34,7 +34,7 @@ from finevq.cache.store import FeatureStore
 from finevq.dataset.questions import level, load_questions
 from finevq.dataset.settings import DatasetSettings
 from finevq.dataset.videos import DIMENSIONS, Dataset, load_dataset
-from finevq.evaluate.predict.predictor.predictor import (
+from finevq.evaluate.predict.predictor import (
     KEY,
     PREDICTED,
     Answer,
@@ -43,11 +43,11 @@ from finevq.evaluate.predict.predictor.predictor import (
     write_predictions,
 )
 from finevq.evaluate.run import evaluate
-from finevq.evaluate.score.scorer.scorer import prompts as rated_and_asked
+from finevq.evaluate.score.scorer import prompts as rated_and_asked
 from finevq.evaluate.settings import EvaluateSettings
-from finevq.train.base.language_model.language_model import load_base
-from finevq.train.fit.training.training_set import write_training_set
-from finevq.train.model.finevq.checkpoint import (
+from finevq.train.base.language_model import load_base
+from finevq.train.fit.training_set import write_training_set
+from finevq.train.model.checkpoint import (
     CheckpointInfo,
     build_model,
     digest,

@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from finevq.dataset.demo.data_set import data_set as demo
-from finevq.dataset.demo.data_set import scenes as demo_scenes
-from finevq.dataset.demo.data_set.data_set import (
+from finevq.dataset.demo import data_set as demo
+from finevq.dataset.demo import scenes as demo_scenes
+from finevq.dataset.demo.data_set import (
     DISTORTIONS,
     SUBJECTS,
     TEST_SCENES,
@@ -23,8 +23,8 @@ from finevq.dataset.demo.data_set.data_set import (
     rate,
     true_quality,
 )
-from finevq.dataset.demo.data_set.distortions import FPS, FRAMES, TYPES, render, write_video
-from finevq.dataset.demo.data_set.scenes import (
+from finevq.dataset.demo.distortions import FPS, FRAMES, TYPES, render, write_video
+from finevq.dataset.demo.scenes import (
     HEIGHT,
     PHOTOGRAPHS,
     PROCEDURAL,

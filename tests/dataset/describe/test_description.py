@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from finevq.dataset.describe.description.description import describe
+from finevq.dataset.describe.description import describe
 from finevq.dataset.videos import DIMENSIONS, load_dataset
 
 from .._made import scene, write_video

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from finevq.dataset.describe.description.features import (
+from finevq.dataset.describe.features import (
     FEATURES,
     colorfulness,
     measure_features,

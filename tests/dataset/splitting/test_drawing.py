@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finevq.dataset.splits import load_split
-from finevq.dataset.splitting.drawing.drawing import (
+from finevq.dataset.splitting.drawing import (
     SplitRequest,
     check_split,
     draw,
