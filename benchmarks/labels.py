@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from finevq.config import load_config
-from finevq.dataset.databases.importing import Imported, import_csv, import_database
+from finevq.dataset.databases.importing import import_csv, import_database
+from finevq.dataset.databases.report import ImportReport
 from finevq.dataset.questions import load_questions
 from finevq.dataset.splits import load_split
 from finevq.dataset.videos import load_dataset
@@ -67,7 +68,7 @@ def main(folder: Path) -> int:
     results: dict[str, dict[str, object]] = {}
     wrong: list[str] = []
 
-    def keep(name: str, report: Imported, out: Path, expected: dict[str, int]) -> None:
+    def keep(name: str, report: ImportReport, out: Path, expected: dict[str, int]) -> None:
         got = report.parts or {"all": report.videos}
         if got != expected:
             wrong.append(f"{name}: {got}, expected {expected}")

@@ -17,9 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from finevq.dataset.demo.data_set import DISTORTIONS
 from finevq.dataset.questions import Question, classify
-from finevq.dataset.videos import DIMENSIONS
+from finevq.dataset.videos import DIMENSIONS, DISTORTION_DIMENSIONS
 from finevq.train.base.language_model import load_base
 from finevq.train.model.checkpoint import CheckpointInfo, build_model
 from finevq.train.model.finevq import FineVQ, counted
@@ -35,7 +34,7 @@ def questions() -> list[Prompt]:
     texts = [
         f"If there is no {d} in the video, please answer [No]. If there is {d} in the video, "
         "please answer [Yes]."
-        for d in DISTORTIONS
+        for d in DISTORTION_DIMENSIONS
     ]
     texts += [
         "Please select one distortion type from below options{A:[low saturation], B:[None], "
