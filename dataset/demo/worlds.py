@@ -20,7 +20,8 @@ def _fractal(u: Frame, v: Frame, phases: NDArray[np.float64], time: float) -> Fr
         frequency = 2.0 * 1.28**k
         wave = frequency * (u * np.cos(angle) + v * np.sin(angle)) + phase + drift * time
         total += np.sin(wave).astype(np.float32) / frequency
-    return 0.5 + 0.5 * total / np.abs(total).max()
+    scaled: Frame = 0.5 + 0.5 * total / np.abs(total).max()
+    return scaled
 
 
 def _tiles(rng: np.random.Generator) -> World:
@@ -31,7 +32,8 @@ def _tiles(rng: np.random.Generator) -> World:
         inside = ((v * 5) % 1 - 0.5) ** 2 + ((u * 5 + 0.4 * time) % 1 - 0.5) ** 2
         base = palette[kinds[row % 64, column % 64]]
         shade = np.where(inside < 0.13, 1.25, 0.75) + 0.1 * np.sin(60 * (u + v))
-        return base * shade[..., None]
+        image: NDArray[Any] = base * shade[..., None]
+        return image
 
     return world
 
@@ -117,7 +119,8 @@ def _dunes(rng: np.random.Generator) -> World:
     def world(u: Frame, v: Frame, time: float) -> NDArray[Any]:
         height = _fractal(u, v * 0.6, phases, time)
         ripple = 0.5 + 0.5 * np.sin(90 * height + 25 * v)
-        return mix(height, palette) * (0.8 + 0.3 * ripple)[..., None]
+        image: NDArray[Any] = mix(height, palette) * (0.8 + 0.3 * ripple)[..., None]
+        return image
 
     return world
 
@@ -155,7 +158,8 @@ def world_source(name: str, rng: np.random.Generator) -> Source:
         v = np.linspace(-half, half, HEIGHT, dtype=np.float32) + y
         grid = np.meshgrid(u, v)
         image = world(grid[0], grid[1], time) * _texture(grid[0], grid[1], waves)[..., None]
-        return np.clip(image, 0, 1).astype(np.float32)
+        clipped: Frame = np.clip(image, 0, 1).astype(np.float32)
+        return clipped
 
     return draw
 

@@ -92,7 +92,7 @@ class Bad:
 HEAD = "subject,video,dimension,score\nann,a.mp4,blur,1\n"
 BAD = [
     Bad("above the scale", HEAD + "bob,a.mp4,blur,6\n", r"row 3: the score 6.0 of bob is not"),
-    Bad("below the scale", HEAD + "bob,a.mp4,blur,0\n", r"row 3: .*\[1, 5\]; say the scale"),
+    Bad("below the scale", HEAD + "bob,a.mp4,blur,0\n", r"row 3: .*\[1, 5\]; give the scale"),
     Bad("a word", HEAD + "bob,a.mp4,blur,good\n", r"row 3: the score good of bob is not a num"),
     Bad("infinite", HEAD + "bob,a.mp4,blur,inf\n", "row 3: the score"),
     Bad("wide, above", "video,ann,bob\na.mp4,1,2\nb.mp4,1,6\n", "row 3: the score 6 of bob"),
