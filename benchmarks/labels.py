@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/labels.py FOLDER
 
 The folder holds `finevq/` (the official repository's data), `fastvqa/` (the lists of FAST-VQA and
-DOVER) and `dover_pred/` (CSV files with a column mos). Leaves 1 where a check fails.
+DOVER) and `dover_pred/` (CSV files with a column mos). Exits with 1 if a check fails.
 """
 
 import json
@@ -48,7 +48,7 @@ CSV = {  # rows and MOS range
 
 
 def opened(out: Path) -> dict[str, object]:
-    """What the stages see of an imported dataset: they accept it, or this raises."""
+    """An imported dataset as the stages read it; raises what they would raise."""
     dataset = load_dataset(load_config(out / "dataset.toml")[0].dataset)
     mos = [label for video in dataset for label in video.labels.values()]
     found: dict[str, object] = {"videos": len(dataset)}

@@ -1,10 +1,10 @@
-"""What the MOS rules do: against published results, on simulated raters, and in time.
+"""The MOS rules: compared with published results, on simulated raters, and timed.
 
     .venv/bin/python benchmarks/mos.py FOLDER
 
 The folder holds data sets with Netflix SUREAL's own results (`sureal_*.json`: ratings, and MOS,
 deviations and rejected subjects by model) and `LIVE-YT-HFR/` with its raw and its MOS table.
-Leaves 1 where a figure misses its limit.
+Exits with 1 if a figure misses its limit.
 """
 
 import json
@@ -32,11 +32,11 @@ MODELS = {
     "BR_MOS (P.913 bias removal)": "p913",
     "BR_SR_MOS": "sureal-bias",
 }
-"""SUREAL's models and our rules."""
+"""SUREAL's models and our rules for them."""
 
 ROUNDS = 25
 STUDIES = 50
-"""Simulated ones, of 300 videos, 20 subjects, of whom 2 are careless."""
+"""Simulated studies, of 300 videos and 20 subjects, of whom 2 are careless."""
 
 FINEVD = (6_104, 22)
 """Videos and subjects of the largest study, in six dimensions: 805,728 ratings."""
@@ -68,7 +68,7 @@ def against_sureal(folder: Path) -> dict[str, object]:
         rows = {}
         for model, name in MODELS.items():
             ours, theirs = compute_mos(ratings, RULES[name]), results[model]
-            unit = 6 / 100 if RULES[name].adjust == "zscore" else 1.0  # they leave z unscaled
+            unit = 6 / 100 if RULES[name].adjust == "zscore" else 1.0  # SUREAL leaves z unscaled
             mos = ours.mos["overall"].to_numpy() * unit - (3 if unit != 1 else 0)
             error = ours.mos["overall_ci95"].to_numpy() * unit / NORMAL_95
             flags = theirs.get("observer_rejected") or [False] * len(ratings.subjects)
@@ -164,7 +164,7 @@ def write_study(path: Path) -> int:
 def speed() -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ratings.csv"
-        # By a child, so that its arrays leave this process's memory as a user's is.
+        # In a child, so that its arrays do not fill this process's memory.
         with get_context("spawn").Pool(1) as pool:
             count = pool.apply(write_study, (path,))
         times = []

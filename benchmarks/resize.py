@@ -1,10 +1,10 @@
-"""What another resize than PIL's would do to frames, features and scores, and how fast it is.
+"""How another resize than PIL's changes frames, features and scores, and how fast it is.
 
-.venv/bin/python benchmarks/resize.py [--videos FOLDER [--checkpoint DIR ...]]
+    .venv/bin/python benchmarks/resize.py [--videos FOLDER [--checkpoint DIR ...]]
 
-Made frames: smooth gradients, hard edges, text-like strokes and noise. With --videos also the first
-frame of each video there; with --checkpoint the scores of the whole videos, whose motion frames are
-resized as the checkpoint's mode says.
+Generated frames: smooth gradients, hard edges, text-like strokes and noise. With --videos also the
+first frame of each video there; with --checkpoint the scores of the whole videos, whose motion
+frames are resized as the checkpoint's mode says.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def compare(
 
 
 def score_changes(checkpoint: Path, folder: Path, count: int) -> dict[str, object]:
-    """The largest change of a score in [0, 1], over videos and dimensions, by what is changed."""
+    """The largest change of a score in [0, 1], over videos and dimensions, for each resize."""
     model, packer, info = load_checkpoint(checkpoint)
     encoder = Encoder(ExtractSettings.model_validate(info.extract))
     predictor = Predictor(model, packer, encoder.device)
@@ -177,7 +177,7 @@ def main() -> None:
         return encoder(resize(frame, encoder.size)[None])
 
     def clip(frame: np.ndarray, resize: Resize) -> torch.Tensor:
-        """Of a clip of 32 frames whose window moves over the picture."""
+        """A clip of 32 frames whose window moves over the picture."""
         moved = [resize(np.roll(frame, 3 * shift, axis=1), MOTION_SIZE) for shift in range(32)]
         return motion(np.stack(moved)[None])
 

@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/shared_prefix.py
 
 Trains the embedded language model on one video with the paper's full visual prefix (8 x 256 + 8
-tokens) and 14 questions, both ways in turn in one run, and compares losses and gradients. Only the
-language model is small: its step costs less a token than a large one's, so that what the two ways
-share (reading, projectors, optimizer) counts for more here than it does at full size.
+tokens) and 14 questions, both ways in turn in one run, and compares losses and gradients. The
+language model is small, so its step costs less a token than a large one's. What both ways share
+(reading, projectors, optimizer) therefore weighs more here than at full size.
 """
 
 import json
@@ -74,7 +74,7 @@ def made_model(layout: Layout) -> tuple[FineVQ, Packer]:
 
 
 def batches(packer: Packer, layout: Layout) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
-    """The same questions in one sequence, and in one each."""
+    """All questions in one sequence, and each in a sequence of its own."""
     prompts = questions()
     together = collate([packer.pack(layout, prompts, learn=True)], pad_id=packer.pad_id)
     alone = [collate([packer.pack(layout, [p], learn=True)], pad_id=packer.pad_id) for p in prompts]
@@ -92,7 +92,7 @@ def main() -> None:
     model, packer = made_model(FULL)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "lora_B" in name:  # zero at the start: then half of the gradients would be
+            if "lora_B" in name:  # zero at the start, when half of the gradients would be zero too
                 weight.normal_(std=0.02)
     spatial, motion = torch.randn(1, 8, 256, 4096), torch.randn(1, 8, 2304)
     together, alone = batches(packer, FULL)
