@@ -147,7 +147,7 @@ def _names(path: Path, table: pd.DataFrame) -> list[str]:
             )
         file = str(parts)
         if file != name.replace("\\", "/"):  # each file has exactly one name, and so one id
-            raise DatasetError(f"{path}, row {row}: {name!r} is no plain path: write {file!r}")
+            raise DatasetError(f"{path}, row {row}: {name!r} is not a plain path; write {file!r}")
         if file in rows:
             raise DatasetError(f"{path}, row {row}: {name!r} is already in row {rows[file]}")
         rows[file] = row

@@ -32,11 +32,11 @@ def check_split(
     problems = []
     if missing:
         problems.append(
-            f"{len(missing)} of {len(part_of)} files are not there, such as {missing[0]}: their "
-            "content is not proven"
+            f"{len(missing)} of {len(part_of)} files are missing, such as {missing[0]}: their "
+            "content is not compared"
         )
     problems += [
-        f"{video}: the file is not the one that the split was made with"
+        f"{video}: the file has changed since the split was made"
         for video, sha256 in recorded_hashes(dataset, name).items()
         if hashes.get(video, sha256) != sha256
     ]

@@ -95,10 +95,10 @@ def _groups(
     """The videos that stay together; why, and what is missing, is noted in `written`."""
     missing = sum(not sha256 for sha256 in hashes.values())
     if missing:
-        written.notes.append(f"{missing} video files are not there; their content is not compared")
+        written.notes.append(f"{missing} video files are missing; their content is not compared")
     groups = groups_by_value(hashes)
     if groups:
-        written.notes.append(f"{len(groups)} contents stand under several names; kept together")
+        written.notes.append(f"{len(groups)} contents with several names kept together")
     if request.group:
         path, table = read_manifest(dataset.settings.folder)
         if request.group not in table:

@@ -11,7 +11,7 @@ from finevq.dataset.splitting.writing import SplitRequest, write_splits
 from finevq.dataset.videos import Dataset, load_dataset
 from finevq.errors import DatasetError
 
-from .._made import scene, write_video
+from .._videos import scene, write_video
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_written_split_can_be_read_and_checked(files: Dataset) -> None:
 
 def test_one_content_stays_together_in_every_round(files: Dataset) -> None:
     written = write_splits(files, SplitRequest("random", "1:1", rounds=8))
-    assert "1 contents stand under several names; kept together" in written.notes
+    assert "1 contents with several names kept together" in written.notes
     for name in written.counts:
         parts = {v.id: part for part, found in load_split(files, name).items() for v in found}
         assert parts["demo/0.mp4"] == parts["demo/1.mp4"]
@@ -72,9 +72,9 @@ def test_a_split_is_not_overwritten(files: Dataset) -> None:
 def test_missing_files_are_said(files: Dataset) -> None:
     (files.settings.folder / "5.mp4").unlink()
     written = write_splits(files, SplitRequest("s", "4:1"))
-    assert "1 video files are not there; their content is not compared" in written.notes
+    assert "1 video files are missing; their content is not compared" in written.notes
     assert check_split(files, "s") == [
-        "1 of 30 files are not there, such as demo/5.mp4: their content is not proven"
+        "1 of 30 files are missing, such as demo/5.mp4: their content is not compared"
     ]
 
 
@@ -90,7 +90,7 @@ def test_a_changed_file_is_found(files: Dataset) -> None:
     write_splits(files, SplitRequest("s", "4:1"))
     (files.settings.folder / "7.mp4").write_text("another")
     (problem,) = check_split(files, "s")
-    assert problem == "demo/7.mp4: the file is not the one that the split was made with"
+    assert problem == "demo/7.mp4: the file has changed since the split was made"
 
 
 @pytest.fixture
