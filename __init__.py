@@ -19,14 +19,14 @@ __version__ = "0.1.0"
 
 
 def load(checkpoint: "str | Path") -> "Scorer":
-    """A checkpoint, ready to rate video files: `score(path)` gives a `ScoreCard`.
+    """Load a checkpoint to rate video files with: `score(path)` gives a `ScoreCard`.
 
     Args:
         checkpoint: its folder.
 
     Raises:
         CheckpointError: it is missing or damaged, or was trained on features that this
-            installation does not make.
+            installation cannot make.
     """
     from .evaluate.score.scorer import Scorer  # torch is loaded only when it is needed
 

@@ -1,7 +1,7 @@
-"""The configuration: pipeline.toml, a file of the user's on top, and `--set` on top of that.
+"""The configuration: the packaged pipeline.toml, overridden by the user's file and by `--set`.
 
-The packaged `pipeline.toml` holds every key; it is the only place where defaults live. Each stage
-owns the types of its own section (`finevq.extract.settings` and its neighbours).
+The packaged `pipeline.toml` has every key, and only there are defaults. Each stage defines the
+types of its own section (`finevq.extract.settings` and so on).
 """
 
 import difflib
@@ -42,12 +42,12 @@ def load_config(file: Path | None = None, overrides: Sequence[str] = ()) -> tupl
     """Read, merge and check the configuration.
 
     Args:
-        file: the user's file; what it leaves out comes from the packaged defaults. None takes
-            pipeline.toml of the current folder where there is one.
-        overrides: `key=value` with a dotted key; the value is TOML, or text where it is not.
+        file: the user's file; keys that it leaves out have the packaged defaults. None takes the
+            pipeline.toml of the current folder if there is one.
+        overrides: `key=value` with a dotted key; the value is TOML, or else plain text.
 
     Raises:
-        ConfigError: lists everything that is wrong, each with its key, its file and what is meant.
+        ConfigError: lists everything that is wrong, each with its key, its file and what is valid.
     """
     values = _flatten(_read(DEFAULTS))
     origins = dict.fromkeys(values, "default")
@@ -63,7 +63,7 @@ def load_config(file: Path | None = None, overrides: Sequence[str] = ()) -> tupl
             else:
                 problems.append(_unknown(key, origin, values))
     try:
-        # JSON mode, because TOML has no paths and no tuples; strict all the same.
+        # In JSON mode, strict validation takes strings for paths and lists for tuples.
         config = Config.model_validate_json(json.dumps(_nest(values), default=str))
     except ValidationError as error:
         problems += [_wrong(dict(detail), origins) for detail in error.errors()]
@@ -82,7 +82,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float | str:
-    """Infinity and NaN stay text, which no number setting takes."""
+    """Infinity and NaN stay text, which no numeric setting accepts."""
     number = float(text)
     return number if math.isfinite(number) else text
 
@@ -116,7 +116,7 @@ def _override(text: str) -> tuple[str, Any]:
     try:
         return key.strip(), tomllib.loads(f"value = {value}", parse_float=_finite)["value"]
     except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()  # a bare word or path, as a shell user writes it
+        return key.strip(), value.strip()  # a bare word or path, as one types it in a shell
 
 
 def _unknown(key: str, origin: str, known: Mapping[str, Any]) -> str:
@@ -125,7 +125,7 @@ def _unknown(key: str, origin: str, known: Mapping[str, Any]) -> str:
 
 
 def _wrong(detail: dict[str, Any], origins: Origins) -> str:
-    # A tuple's element is reported as key.0; the setting is the longest known prefix.
+    # An element of a tuple is reported as key.0; the setting is the longest known prefix.
     parts = [str(part) for part in detail["loc"]]
     key = ".".join(parts)
     while key not in origins and parts:

@@ -1,11 +1,11 @@
-"""The errors that finevq raises for things a user can mend.
+"""The errors that finevq raises for what a user can put right.
 
     FineVQError                one line: what, where, what to do; the command exits with 2
     ├── ConfigError            pipeline.toml or --set
     ├── DatasetError           videos.csv, questions.jsonl, splits/
     ├── StoreError             the feature store
     │   └── IdentityMismatch   features made with other settings or weights than those asked for
-    ├── StoreUnavailable       the place of a store cannot be reached; its content may be sound
+    ├── StoreUnavailable       a store cannot be reached; its content may be intact
     ├── VideoError             one video cannot be decoded; a job records it and goes on
     └── CheckpointError        a checkpoint or a base model
 
@@ -14,7 +14,7 @@ Anything else that escapes is a bug and keeps its traceback.
 
 
 class FineVQError(Exception):
-    """Something is wrong that the user can mend; the message is one line that says how."""
+    """The user can put this right; the message is one line that says how."""
 
 
 class ConfigError(FineVQError):
@@ -30,9 +30,9 @@ class StoreError(FineVQError):
 
 
 class StoreUnavailable(FineVQError):
-    """The place of a store does not answer or lets no one in; its content may well be sound.
+    """A store cannot be reached: its server does not answer, or refuses access.
 
-    It is no StoreError: what looks for damage must not take a lost connection for some.
+    It is not a StoreError, so that a search for damage does not take a lost connection for damage.
     """
 
 
@@ -44,11 +44,11 @@ class VideoError(FineVQError):
     """A video cannot be decoded; the message is the reason that the job records.
 
     Attributes:
-        decoding_s: seconds that finding this out took, as far as they are known.
+        decoding_s: seconds spent on the video until it failed; 0 if they were not measured.
     """
 
     decoding_s: float = 0.0
 
 
 class CheckpointError(FineVQError):
-    """A checkpoint or base model is missing, incomplete or does not fit."""
+    """A checkpoint or base model is missing, incomplete or does not match."""

@@ -1,8 +1,7 @@
 """Reading published weights: safetensors files, whole or sharded, and PyTorch's `.pth`.
 
-A checkpoint of 16 GB is opened by its index, and only the tensors that are asked for are read: the
-extractor takes 0.6 GB of image encoder and leaves the language model where it is. Code that comes
-with a checkpoint is never run.
+A checkpoint is opened by its index, and only the tensors that are asked for are read: of 16 GB the
+extractor reads the 0.6 GB of the image encoder. Code that comes with a checkpoint is never run.
 """
 
 import hashlib
@@ -27,9 +26,9 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 class Weights:
     """The tensors of one checkpoint by name, read when they are asked for.
 
-    The names that PEFT gives to wrapped models are undone: `language_model.base_model.model.X` and
-    `X.base_layer.weight` are found as `language_model.X` and `X.weight`, and the adapter's own
-    tensors as `X.lora_A.weight`.
+    Tensors of models that PEFT has wrapped have their original names here:
+    `language_model.base_model.model.X` is `language_model.X`, and `X.base_layer.weight` is
+    `X.weight`. The adapter's own tensors are `X.lora_A.weight` and `X.lora_B.weight`.
     """
 
     def __init__(self, model: str) -> None:
@@ -40,7 +39,7 @@ class Weights:
 
         Attributes:
             model: as given.
-            config: content of its config.json.
+            config: the content of its config.json.
 
         Raises:
             CheckpointError: there is no such checkpoint, or a file of it is damaged or missing.
@@ -60,7 +59,7 @@ class Weights:
         return iter(self._stored)
 
     def file(self, name: str) -> Path:
-        """Where a file of the checkpoint lies; one of a hub repository is fetched first.
+        """The path of a file of the checkpoint; a file of a hub repository is downloaded first.
 
         Raises:
             CheckpointError: there is none.
@@ -85,10 +84,10 @@ class Weights:
             ) from error
 
     def json(self, name: str) -> dict[str, Any]:
-        """Content of a JSON file.
+        """The content of a JSON file of the checkpoint.
 
         Raises:
-            CheckpointError: it is missing, or is no JSON object.
+            CheckpointError: it is missing, or not a JSON object.
         """
         path = self.file(name)
         try:
@@ -117,8 +116,8 @@ class Weights:
         """Read a tensor in the dtype in which it is stored.
 
         Args:
-            name: canonical, see the class.
-            shape: that it must have.
+            name: its original name, as the class explains.
+            shape: the shape that it must have.
 
         Raises:
             CheckpointError: there is no such tensor, or it has another shape.
@@ -172,7 +171,7 @@ class Weights:
             yield SINGLE, list(self._open(SINGLE).keys())
 
     def _open(self, file: str) -> Any:
-        """A file's handle; opening checks its header against its length."""
+        """The handle of a file; opening it checks the header against the file's length."""
         if file not in self._files:
             path = self.file(file)
             self._files[file] = open_safetensors(path)
@@ -180,10 +179,10 @@ class Weights:
 
 
 def open_safetensors(path: Path) -> Any:
-    """A safetensors file, ready to be read tensor by tensor.
+    """Open a safetensors file, to read it tensor by tensor.
 
     Raises:
-        CheckpointError: it is missing, cut off or no safetensors file.
+        CheckpointError: it is missing, cut off or not a safetensors file.
     """
     try:
         return safe_open(path, framework="pt")
@@ -196,18 +195,18 @@ def open_safetensors(path: Path) -> Any:
 
 
 def canonical(name: str) -> str:
-    """A tensor's name without what PEFT adds to it."""
+    """The original name of a tensor, without what PEFT adds to it."""
     name = name.removeprefix("base_model.model.").replace(".base_model.model.", ".")
     name = name.replace(".base_layer.", ".")
     return re.sub(r"\.(lora_[AB])\.[^.]+\.weight$", r".\1.weight", name)
 
 
 def tensor_hash(tensors: Mapping[str, Tensor], context: str = "") -> str:
-    """SHA-256, in hex, of tensors by name, shape, dtype and value, whatever their order.
+    """SHA-256, in hex, of tensors by name, shape, dtype and value; their order does not matter.
 
     Args:
-        tensors: on any device.
-        context: what else decides the meaning of the values.
+        tensors: by name, on any device.
+        context: text that is hashed too, for what else decides the meaning of the values.
     """
     digest = hashlib.sha256(context.encode())
     for name, tensor in sorted(tensors.items()):
@@ -219,12 +218,12 @@ def tensor_hash(tensors: Mapping[str, Tensor], context: str = "") -> str:
 
 
 def read_pth(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.pth` or `.pyth` file, without running what it may carry.
+    """The tensors of a `.pth` or `.pyth` file, read without running any code in it.
 
-    A state dict under the key `model_state` or `state_dict` is unpacked.
+    If it has a state dict under the key `model_state` or `state_dict`, that is taken.
 
     Raises:
-        CheckpointError: the file is missing, damaged, holds code, or no tensors by name.
+        CheckpointError: the file is missing or damaged, or holds anything but tensors by name.
     """
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -234,7 +233,7 @@ def read_pth(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: refused, it holds more than tensors (code or foreign objects)"
         ) from error
-    except Exception as error:  # whatever the bytes of another kind of file lead the reader to
+    except Exception as error:  # a file of another kind can raise anything
         raise CheckpointError(
             f"{path}: damaged, cut off or not a PyTorch file; copy it again"
         ) from error

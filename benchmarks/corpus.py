@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/corpus.py FOLDER [--limit 30] [--workers 2]
 
 Lists every file below the folder as a video and runs `finevq extract` on them, in a process that
-may take no longer than all files together at their limit. Each file must end with features or with
-a recorded reason, and the store must verify. Numbers in reasons are shown as N, so that they can be
-counted; names of files are not shown.
+may take as long as all files at their time limit. Each file must end with features or with a
+recorded reason, and the store must pass verification. Numbers in reasons are replaced by N, so that
+equal reasons are counted together; names of files are not shown.
 """
 
 import argparse
@@ -23,10 +23,10 @@ from finevq.cache.care.verify import verify
 from finevq.cache.store import FeatureStore
 
 START_S = 120
-"""What starting and ending a job may take beside its videos, on a busy machine."""
+"""Seconds that a job may take to start and to end, on a busy machine."""
 
 TRIES = 2
-"""Decoders that a video may hang."""
+"""Decoders that try a video, each up to the time limit."""
 
 
 def listed(folder: Path, manifest: Path) -> int:

@@ -4,8 +4,8 @@
 
 The folder holds DOVER's prediction files kv1k.csv, livevqc.csv, ltest.csv and l1080p.csv: the first
 column names the video, `mos` is its label, `pred_fused_w_on_fragments` the prediction. scipy's
-correlations are computed on the same rows, read apart from our code. Leaves 1 where one differs
-from scipy's by more than 1e-9, or the raw PLCC is not the published one when rounded.
+correlations are computed on the same rows, read without our code. Exits with 1 if a correlation
+differs from scipy's by more than 1e-9, or if the raw PLCC, rounded, is not the published one.
 """
 
 import argparse
@@ -36,7 +36,7 @@ TOLERANCE = 1e-9
 
 
 def measured(file: Path, published: str) -> dict[str, Any]:
-    """What `finevq compare` and scipy say of one file."""
+    """The correlations of one file by `finevq compare` and by scipy."""
     labels, model = read_labels(f"{file}:mos"), read_model(f"DOVER={file}:{COLUMN}")
     found = compare([model], labels)["DOVER"]["overall"]
     with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -57,7 +57,7 @@ def measured(file: Path, published: str) -> dict[str, Any]:
 
 
 def right(found: dict[str, Any]) -> bool:
-    """Whether all rows are measured, as by scipy, and as published."""
+    """Whether all rows were used, with the correlations of scipy and of the publication."""
     return (
         found["n"] == found["videos"]
         and found["largest_difference_from_scipy"] <= TOLERANCE

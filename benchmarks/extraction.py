@@ -1,21 +1,21 @@
-"""How close extraction comes to its slower half, and how it compares with the official reading.
+"""How close extraction comes to the speed of its slower stage, and to that of the official code.
 
     .venv/bin/python benchmarks/extraction.py [--videos 24] [--rounds 3]
 
-Makes H.264 videos of 1280 x 720 pixels and 5 seconds. In every round, in turn:
+Makes H.264 videos of 1280 x 720 pixels and 5 seconds. Each round measures in turn:
 
-- decoding alone: the decoding processes of one worker (its processor time is measured beside, since
-  it takes more than one core);
-- the forward pass alone: of videos that lie decoded in memory, one thread;
-- both at the same time, unconnected: what the machine can do if nothing ever waits;
-- extraction by one worker with one thread, from the moment that the cluster is there;
+- decoding alone: the decoding processes of one worker (processor time is measured too, since
+  decoding takes more than one core);
+- the forward pass alone: on decoded videos in memory, with one thread;
+- both at the same time, independently: what the machine could do if neither ever waited;
+- extraction by one worker with one thread, from the moment that the cluster is ready;
 - extraction by two workers;
 - the official way: one process, one video after another, by decord's `vr[i]` and PIL's resize, then
   the same backbones with all cores. Once with every frame read and resized, as the official
   evaluation does, once with only the frames that the features need. It stores nothing.
 
-The features of both ways are compared. The ratios are of medians; the machine's other load is in
-every round, but a stage alone can use a core that another program leaves idle.
+The features of both ways are compared. The ratios are of medians. Other load on the machine affects
+every round, but a stage that runs alone can use a core that another program leaves idle.
 """
 
 import argparse
@@ -49,7 +49,7 @@ WIDTH, HEIGHT, FRAMES, FPS = 1280, 720, 150, 30
 
 
 def make_videos(folder: Path, count: int) -> list[Path]:
-    """A dataset of textures that move over each other, each video with its own."""
+    """A dataset of videos; in each, textures of its own move over each other."""
     folder.mkdir(parents=True)
     files = [folder / f"{number:03}.mp4" for number in range(count)]
     for number, file in enumerate(files):
@@ -114,14 +114,14 @@ def forward_alone(encoder: Encoder, videos: list[DecodedVideo]) -> float:
 
 
 def both_alone(encoder: Encoder, files: list[Path], videos: list[DecodedVideo]) -> float:
-    """The two at the same time, which have nothing to do with each other."""
+    """Seconds for both at the same time, independently of each other."""
     with ThreadPoolExecutor(1) as other:
         forward = other.submit(forward_alone, encoder, videos)
         return max(decoding_alone(encoder, files), forward.result())
 
 
 def extraction(folder: Path, workers: int, busy: list[float]) -> float:
-    """Seconds; the busiest stage's share of them is added to `busy`."""
+    """Seconds; the share of them in which the busiest stage worked is added to `busy`."""
     shutil.rmtree(folder / "features", ignore_errors=True)
     tally = run_extract(folder, changes(folder, workers))
     assert tally["videos"]["left"] == tally["videos"]["failed"] == 0
@@ -130,7 +130,7 @@ def extraction(folder: Path, workers: int, busy: list[float]) -> float:
 
 
 def run_extract(folder: Path, settings: list[str]) -> dict[str, Any]:
-    """The summary of `finevq extract`; children of this script would import all that it imports."""
+    """The summary of `finevq extract`, which runs apart: a child of this script imports it all."""
     command = [sys.executable, "-m", "finevq", "extract", "--summary", str(folder / "summary.json")]
     for setting in settings:
         command += ["--set", setting]
@@ -169,7 +169,7 @@ def read_officially(file: Path, sampling: Sampling, *, every: bool) -> DecodedVi
 
 
 def largest_deviation(folder: Path, spatial: list[np.ndarray]) -> float:
-    """Of the stored features, over their largest value; half precision rounds by up to 5e-4."""
+    """Of stored features from `spatial`, over their largest value; float16 rounds by up to 5e-4."""
     store = FeatureStore.open(str(folder / "features"))
     pairs = [
         (store.read(f"made/{number:03}.mp4")[0].astype(np.float32), made)
@@ -183,7 +183,7 @@ def measure(folder: Path, count: int, rounds: int) -> dict[str, object]:
     encoder = Encoder(load_config(None, changes(folder, 1))[0].extract)
     with DecodePool(encoder.sampling, encoder.settings.decode) as pool:
         decoded = [v for v in pool.decode_all(files) if isinstance(v, DecodedVideo)]
-    few = files[: max(2, count // 4)]  # the official way is slow, and does not speed up with more
+    sample = files[: max(2, count // 4)]  # the official way is slow, and no faster with more files
     seconds: dict[str, list[float]] = {}
     busy: dict[int, list[float]] = {1: [], 2: []}
 
@@ -196,10 +196,14 @@ def measure(folder: Path, count: int, rounds: int) -> dict[str, object]:
         add("forward alone", lambda: forward_alone(encoder, decoded))
         add("both at once", lambda: both_alone(encoder, files, decoded))
         add("one worker", lambda: extraction(folder, 1, busy[1]))
-        add("official, every frame", lambda: official(encoder, few, every=True)[0], len(few))
-        add("official, needed frames", lambda: official(encoder, few, every=False)[0], len(few))
+        add("official, every frame", lambda: official(encoder, sample, every=True)[0], len(sample))
+        add(
+            "official, needed frames",
+            lambda: official(encoder, sample, every=False)[0],
+            len(sample),
+        )
         add("two workers", lambda: extraction(folder, 2, busy[2]))
-    spatial = official(encoder, few, every=False)[1]
+    spatial = official(encoder, sample, every=False)[1]
     median = {name: statistics.median(values) for name, values in seconds.items()}
     slower = max(median["decoding alone"], median["forward alone"])
     return {
@@ -207,7 +211,7 @@ def measure(folder: Path, count: int, rounds: int) -> dict[str, object]:
         "rounds": rounds,
         "cores": os.cpu_count(),
         "seconds_a_video": {name: [round(v, 3) for v in vs] for name, vs in seconds.items()},
-        "decoding_cpu_seconds_a_video": round(decoding_cpu(encoder, few) / len(few), 3),
+        "decoding_cpu_seconds_a_video": round(decoding_cpu(encoder, sample) / len(sample), 3),
         "one_worker_over_its_slower_stage": round(median["one worker"] / slower, 3),
         "one_worker_over_both_at_once": round(median["one worker"] / median["both at once"], 3),
         "busy_share_of_the_busiest_stage": {f"workers_{n}": shares for n, shares in busy.items()},

@@ -1,4 +1,4 @@
-"""What a forward pass gains by batches, by channels-last memory and by torch.compile, here.
+"""What a forward pass gains by batches, channels-last memory and torch.compile on this machine.
 
     .venv/bin/python benchmarks/forward.py [--rounds 7] [--threads 1]
 
@@ -9,9 +9,10 @@ clips each) in every way, in turn:
 - one video after another, as a CPU does in extraction;
 - all in one batch;
 - one after another, with convolutions in channels-last order;
-- one after another, compiled; the time to compile is given beside.
+- one after another, compiled; the time to compile is given too.
 
-Speeds are over those of the first way, medians of rounds. Deviations are over the largest value.
+Speeds are relative to the first way, as medians of the rounds; deviations of the features are
+relative to the largest value.
 """
 
 import argparse

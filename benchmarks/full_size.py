@@ -1,17 +1,17 @@
-"""What a training run takes at full size: one layer measured, the rest counted from it.
+"""How long a training run takes at full size: one layer is measured, the rest computed from it.
 
     .venv/bin/python benchmarks/full_size.py
 
 A decoder layer of InternLM2-7B's size (4096 wide, 14336 inside, 32 heads, 8 of keys) with a LoRA of
 rank 16 is trained on the packed sequence of a video with 14 questions, forward and backward, in
-float32. Its operations are counted as in the MFU that training shows, and set against the time that
-a plain product of matrices of its size takes on this machine, in turn: the share of the machine's
-own peak.
+float32. Its operations are counted as for the MFU that training reports. Their rate is compared
+with that of a plain matrix product of the same size, timed in turn: the share of this machine's own
+peak.
 
-From the count follows an *estimate*, which is no measurement: hours of 10 epochs over FineVD's
-4,069 training videos on one H200 (989e12 bfloat16 operations a second by its data sheet), if it
-reaches 45 % of that, and if it reaches the share measured here; and the same with one question a
-sequence. Reading, projectors and validation are left out.
+The count gives an *estimate*, not a measurement: the hours of 10 epochs over FineVD's 4,069
+training videos on one H200 (989e12 bfloat16 operations a second by its data sheet), if it reaches
+45 % of that, and if it reaches the share measured here; and the same with one question a sequence.
+Reading, projectors and validation are left out.
 """
 
 import json
@@ -38,7 +38,7 @@ VIDEOS, EPOCHS, MARK = 4069, 10, 0.45
 
 
 def one_layer() -> Any:
-    """InternLM2-7B with one of its 32 layers; words are not what is measured."""
+    """InternLM2-7B with one of its 32 layers, and few words, as these are not measured."""
     config = LlamaConfig(
         hidden_size=WIDTH,
         intermediate_size=INNER,
@@ -86,7 +86,7 @@ def main() -> None:
     def product() -> None:
         left @ right
 
-    def counted(length: int) -> float:
+    def operations(length: int) -> float:
         """Operations of a training step of one layer on a sequence."""
         return length * flops_per_token(SimpleNamespace(language_model=model), length)
 
@@ -94,10 +94,10 @@ def main() -> None:
     shares = []
     for _ in range(ROUNDS):
         peak = statistics.median(2 * tokens * WIDTH * INNER / seconds(product) for _ in range(3))
-        shares.append(counted(tokens) / seconds(step) / peak)
+        shares.append(operations(tokens) / seconds(step) / peak)
     share = statistics.median(shares)
-    video = LAYERS * counted(tokens)
-    singly = LAYERS * sum(counted(batch["input_ids"].shape[1]) for batch in alone)
+    video = LAYERS * operations(tokens)
+    singly = LAYERS * sum(operations(batch["input_ids"].shape[1]) for batch in alone)
     runs = {"packed": VIDEOS * EPOCHS * video, "one_question_a_sequence": VIDEOS * EPOCHS * singly}
     result = {
         "tokens": tokens,

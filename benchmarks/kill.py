@@ -1,11 +1,11 @@
-"""Jobs that are killed again and again, against one that is left alone.
+"""Extraction that is killed again and again, compared with a run that is left alone.
 
     .venv/bin/python benchmarks/kill.py [--kills 20] [--videos 120] [--seed 0]
 
 Runs `finevq extract` over made videos, some of them broken. At random moments one of its processes
-gets a SIGKILL: the job itself, a worker or a decoding process. A job that is dead is started again
-at once, while what it left may still run. At the end one run completes the store, which is compared
-with the store of an undisturbed run: every file, byte for byte. A shard that was committed must
+gets a SIGKILL: the job itself, a worker or a decoding process. A dead job is started again at once,
+even if processes that it left behind still run. At the end one run completes the store, and every
+file of it is compared, byte for byte, with the store of an undisturbed run. A committed shard must
 never be written again.
 """
 
@@ -41,7 +41,7 @@ def start(folder: Path, store: str) -> "subprocess.Popen[bytes]":
 
 
 def processes(job: int) -> dict[int, str]:
-    """Process id -> what it is, of all of a job that run."""
+    """The processes of a job that run: process id -> what it is."""
     parents, names = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -68,7 +68,7 @@ def commits(store: Path) -> dict[str, tuple[int, int]]:
 
 
 def disturb(folder: Path, kills: int, chance: random.Random) -> Counter[str]:
-    """Run jobs and kill; returns how many of which processes."""
+    """Run jobs and kill processes; returns how many of each kind were killed."""
     killed: Counter[str] = Counter()
     written: dict[str, tuple[int, int]] = {}
     job = start(folder, "killed")
@@ -95,7 +95,7 @@ def disturb(folder: Path, kills: int, chance: random.Random) -> Counter[str]:
 
 
 def wait(job: "subprocess.Popen[bytes]", store: Path, chance: random.Random) -> None:
-    """Until a random moment: one in five at any time, the others while shards are being done."""
+    """Wait for a random moment: one in five at any time, the others while shards are underway."""
     if chance.random() < 0.2:
         time.sleep(chance.uniform(0.2, 6))
         return

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/labels.py FOLDER
 
 The folder holds `finevq/` (the official repository's data), `fastvqa/` (the lists of FAST-VQA and
-DOVER) and `dover_pred/` (CSV files with a column mos). Leaves 1 where a check fails.
+DOVER) and `dover_pred/` (CSV files with a column mos). Exits with 1 if a check fails.
 """
 
 import json
@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from finevq.config import load_config
-from finevq.dataset.databases.importing import Imported, import_csv, import_database
+from finevq.dataset.databases.importing import import_csv, import_database
+from finevq.dataset.databases.report import ImportReport
 from finevq.dataset.questions import load_questions
 from finevq.dataset.splits import load_split
 from finevq.dataset.videos import load_dataset
@@ -47,7 +48,7 @@ CSV = {  # rows and MOS range
 
 
 def opened(out: Path) -> dict[str, object]:
-    """What the stages see of an imported dataset: they accept it, or this raises."""
+    """An imported dataset as the stages read it; raises what they would raise."""
     dataset = load_dataset(load_config(out / "dataset.toml")[0].dataset)
     mos = [label for video in dataset for label in video.labels.values()]
     found: dict[str, object] = {"videos": len(dataset)}
@@ -67,7 +68,7 @@ def main(folder: Path) -> int:
     results: dict[str, dict[str, object]] = {}
     wrong: list[str] = []
 
-    def keep(name: str, report: Imported, out: Path, expected: dict[str, int]) -> None:
+    def keep(name: str, report: ImportReport, out: Path, expected: dict[str, int]) -> None:
         got = report.parts or {"all": report.videos}
         if got != expected:
             wrong.append(f"{name}: {got}, expected {expected}")

@@ -1,10 +1,10 @@
-"""How much memory the extractor takes to load its encoders out of a whole checkpoint.
+"""How much memory the extractor needs to load the image encoder of a whole checkpoint.
 
     .venv/bin/python benchmarks/loading.py [--filler GB]
 
 Writes a checkpoint in the layout of InternVL2-8B: InternViT-300M and a projector at their real
-sizes, and a language model that is as large as the disk allows (a sparse file). Loads the image
-encoder in a fresh process and compares the peak of its memory with the encoder's own size.
+sizes, and a language model that takes no room on the disk (a sparse file). Loads the image encoder
+in a fresh process and compares the peak of its memory with the encoder's own size.
 """
 
 import argparse

@@ -48,7 +48,7 @@ def loop(agreements: list[Agreement], resamples: int) -> np.ndarray:
 
 
 def timed(run: Callable[[], np.ndarray]) -> tuple[tuple[float, float], np.ndarray]:
-    """Seconds, CPU seconds, which a busy machine does not stretch, and what was found."""
+    """Seconds, CPU seconds (which other load does not lengthen) and the result."""
     start = time.perf_counter(), time.process_time()
     found = run()
     return (time.perf_counter() - start[0], time.process_time() - start[1]), found

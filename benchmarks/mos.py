@@ -1,10 +1,10 @@
-"""What the MOS rules do: against published results, on simulated raters, and in time.
+"""The MOS rules: compared with published results, on simulated raters, and timed.
 
     .venv/bin/python benchmarks/mos.py FOLDER
 
 The folder holds data sets with Netflix SUREAL's own results (`sureal_*.json`: ratings, and MOS,
 deviations and rejected subjects by model) and `LIVE-YT-HFR/` with its raw and its MOS table.
-Leaves 1 where a figure misses its limit.
+Exits with 1 if a figure misses its limit.
 """
 
 import json
@@ -18,8 +18,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from finevq.dataset.study.mos import NORMAL_95, compute_mos
 from finevq.dataset.study.rating_files import load_ratings
-from finevq.dataset.study.ratings import NORMAL_95, RULES, Ratings, opinions
+from finevq.dataset.study.ratings import Ratings
+from finevq.dataset.study.rules import RULES
 from finevq.dataset.videos import DIMENSIONS
 
 MODELS = {
@@ -30,11 +32,11 @@ MODELS = {
     "BR_MOS (P.913 bias removal)": "p913",
     "BR_SR_MOS": "sureal-bias",
 }
-"""SUREAL's models and our rules."""
+"""SUREAL's models and our rules for them."""
 
 ROUNDS = 25
 STUDIES = 50
-"""Simulated ones, of 300 videos, 20 subjects, of whom 2 are careless."""
+"""Simulated studies, of 300 videos and 20 subjects, of whom 2 are careless."""
 
 FINEVD = (6_104, 22)
 """Videos and subjects of the largest study, in six dimensions: 805,728 ratings."""
@@ -65,8 +67,8 @@ def against_sureal(folder: Path) -> dict[str, object]:
         (results,) = (data[key] for key in data if key.startswith("expected_full"))
         rows = {}
         for model, name in MODELS.items():
-            ours, theirs = opinions(ratings, RULES[name]), results[model]
-            unit = 6 / 100 if RULES[name].adjust == "zscore" else 1.0  # they leave z unscaled
+            ours, theirs = compute_mos(ratings, RULES[name]), results[model]
+            unit = 6 / 100 if RULES[name].adjust == "zscore" else 1.0  # SUREAL leaves z unscaled
             mos = ours.mos["overall"].to_numpy() * unit - (3 if unit != 1 else 0)
             error = ours.mos["overall_ci95"].to_numpy() * unit / NORMAL_95
             flags = theirs.get("observer_rejected") or [False] * len(ratings.subjects)
@@ -91,7 +93,7 @@ def against_hfr(folder: Path) -> dict[str, object]:
     ratings = load_ratings(raw, scale=(0, 100), missing="-1.0", columns={"video": "Unnamed: 0"})
     found: dict[str, object] = {"ratings": len(ratings.score)}
     for name, rule in RULES.items():
-        ours = opinions(ratings, rule)
+        ours = compute_mos(ratings, rule)
         mos = ours.mos["overall"]
         theirs = published.astype(float).reindex(mos.index)
         found[name] = {
@@ -121,7 +123,7 @@ def recovery() -> dict[str, object]:
     for seed in range(STUDIES):
         truth, table = simulated(seed)
         for name, rule in RULES.items():
-            ours = opinions(table_of(table), rule)
+            ours = compute_mos(table_of(table), rule)
             mos = ours.mos["overall"].to_numpy()
             fitted = np.polyval(np.polyfit(mos, truth, 1), mos)
             errors[name].append(float(np.sqrt(np.mean((fitted - truth) ** 2))))
@@ -162,7 +164,7 @@ def write_study(path: Path) -> int:
 def speed() -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ratings.csv"
-        # By a child, so that its arrays leave this process's memory as a user's is.
+        # In a child, so that its arrays do not fill this process's memory.
         with get_context("spawn").Pool(1) as pool:
             count = pool.apply(write_study, (path,))
         times = []
@@ -170,7 +172,7 @@ def speed() -> dict[str, object]:
             start = time.perf_counter()
             pd.read_csv(path)
             read = time.perf_counter()
-            opinions(load_ratings(path), RULES["paper"])
+            compute_mos(load_ratings(path), RULES["paper"])
             times.append((read - start, time.perf_counter() - read))
     times = times[1:]  # the first round fills the page cache
     ratios = [ours / read for read, ours in times]

@@ -6,7 +6,7 @@ REFERENCE holds expected.json and expected.npz, what the official code gave in f
 holds checkpoint_finevq, checkpoint_base (without LoRA) and slowfast_r50.pyth; VIDEOS the clips.
 Imports the checkpoint for each motion branch and goes from the video file to the score. Prints the
 largest difference of every step - relative to the norm for features and hidden states, absolute
-for scores - and how often what must be equal is not.
+for scores - and how often values that must be equal differ.
 """
 
 import argparse
@@ -54,7 +54,7 @@ class Reference:
 
 
 class Tally:
-    """The largest difference of each step, and how often what must be equal is not."""
+    """The largest difference of each step, and how often values that must be equal differ."""
 
     def __init__(self) -> None:
         self.largest: dict[str, float] = defaultdict(float)
@@ -62,22 +62,22 @@ class Tally:
         self.unequal: Counter[str] = Counter()
 
     def relative(self, step: str, ours: Any, theirs: Any) -> None:
-        """Take note of arrays that should differ by rounding alone."""
+        """Record the difference of arrays that should differ only by rounding."""
         a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
         self.absolute(step, float(np.linalg.norm(a - b) / np.linalg.norm(b)))
 
     def absolute(self, step: str, difference: float) -> None:
-        """Take note of a difference of numbers."""
+        """Record the difference of numbers."""
         self.largest[step] = max(self.largest[step], abs(difference))
 
     def equal(self, step: str, same: bool) -> None:
-        """Take note of what must be the same."""
+        """Record whether values that must be equal are."""
         self.compared[step] += 1
         self.unequal[step] += not same
 
 
 def asked(prompt: dict[str, Any]) -> Prompt:
-    """A prompt of the reference as one of ours."""
+    """A prompt of the reference as one of our prompts."""
     stem, level = prompt["ai"].removesuffix(".").rsplit(" ", 1)
     text = prompt["human"].removeprefix("<video>\n")
     return Prompt("score", "overall", text, stem, (level,), answer=level)
@@ -99,7 +99,7 @@ def compare_frames(tally: Tally, path: Path, expected: dict[str, Any], resized: 
 def compare_tokens(
     tally: Tally, name: str, clip: str, tokens: np.ndarray, reference: Reference
 ) -> None:
-    """Spatial tokens (8, 256, 4096) with some of the reference's, which it has under `name`."""
+    """Compare spatial tokens (8, 256, 4096) with those that the reference has under `name`."""
     summary = reference.clips[clip][name]
     tally.relative(name, tokens[0, 0, :16], summary["first_token16"])
     tally.relative(name, tokens[-1, -1, :16], summary["last_token16"])
@@ -111,7 +111,7 @@ def compare_tokens(
 def answer(
     model: FineVQ, packer: Packer, prompts: list[Prompt], spatial: np.ndarray, motion: np.ndarray
 ) -> list[tuple[np.ndarray, float, list[int]]]:
-    """Of each prompt: hidden state, score, and the most likely tokens along the right answer."""
+    """For each prompt: hidden state, score, and the most likely tokens along the right answer."""
     packed = packer.pack(LAYOUT, prompts, learn=True)
     batch = collate([packed], pad_id=packer.pad_id)
     del batch["labels"], batch["targets"]
@@ -144,7 +144,7 @@ def compare_answers(
     packer: Packer,
     reference: Reference,
 ) -> None:
-    """Each prompt alone, and all of them behind one prefix; and through float16, as cached."""
+    """Compare each prompt alone, all behind one prefix, and with features in float16, as cached."""
     expected = reference.scores(clip, mode)
     names = list(expected)
     for group in [[name] for name in names] + [names]:
@@ -165,7 +165,7 @@ def compare_answers(
 
 
 def compare(tally: Tally, mode: Mode, reference: Reference, given: argparse.Namespace) -> None:
-    """One motion branch, from the published checkpoint and the video files on."""
+    """Compare one motion branch, starting from the published checkpoint and the video files."""
     with tempfile.TemporaryDirectory() as folder:
         import_checkpoint(
             str(given.weights / "checkpoint_finevq"),

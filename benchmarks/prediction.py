@@ -1,16 +1,17 @@
-"""All prompts of a video in one pass against one prompt at a time; a new split against both.
+"""Predicting all prompts of a video in one pass or one at a time; evaluating a new split.
 
     .venv/bin/python benchmarks/prediction.py [--videos 3] [--measured 1016]
 
 The prefix has the paper's full size: 8 frames of 256 tokens and 8 motion tokens, 2,056 visual
 tokens; 14 prompts: six ratings, five yes-or-no and three lettered questions. The language model is
 the embedded small Llama, with its real classes. Both ways run in turn, in one process, and their
-answers are compared; CPU seconds are counted, which a busy machine stretches less.
+answers are compared; times are CPU seconds, which other load lengthens less.
 
 Then `evaluate` measures a new split on stored predictions of as many videos as the paper's test
-part has: labels, questions, leakage, intervals, report and figures included, but for the pictures
-of the largest misses. It is set against predicting these videos at the speed measured before; the
-whole command in a process of its own, its start included, is stated apart.
+part has. That includes labels, questions, leakage, intervals, report and figures, but not the
+pictures of the largest misses. Its time is compared with predicting these videos at the speed
+measured before. The time of the whole command, in a process of its own and with its start, is given
+separately.
 """
 
 import argparse
@@ -57,7 +58,7 @@ from finevq.train.prompts import Prompt
 
 SHAPES = {"spatial": (8, 256, 4096), "motion": (8, 2304)}
 STORED = {"spatial": (1, 1, 8), "motion": (1, 8)}
-"""Of the store of the new split, whose features are not read."""
+"""Shapes in the store of the new split, whose features are not read."""
 
 IDENTITY = Identity({"spatial": {"weights": "5" * 64}, "motion": {"weights": "7" * 64}})
 
@@ -81,7 +82,7 @@ def prompts() -> list[Prompt]:
 
 
 def made(shapes: dict[str, tuple[int, ...]]) -> tuple[CheckpointInfo, tuple]:
-    """A checkpoint's description, and its model and packer."""
+    """The description of a new checkpoint, its model and its packer."""
     torch.manual_seed(0)
     base = load_base("embedded", "float32")
     info = CheckpointInfo(
@@ -137,7 +138,7 @@ def _difference(a: Answer, b: Answer) -> float:
 
 
 def dataset_of(folder: Path, videos: int) -> Dataset:
-    """Labels, categories and eight questions a video."""
+    """A dataset with labels, categories and eight questions a video."""
     rng = np.random.default_rng(1)
     names = [f"{number:05}.mp4" for number in range(videos)]
     table = pd.DataFrame(
@@ -175,7 +176,7 @@ def store_of(folder: Path, dataset: Dataset) -> FeatureStore:
 
 
 def stored(dataset: Dataset) -> pd.DataFrame:
-    """Predictions of all its videos."""
+    """Write predictions of all its videos."""
     rng = np.random.default_rng(2)
     table = expected(dataset, list(dataset), load_questions(dataset))
     scores = (table["label"] + rng.normal(0, 15, len(table))).astype(float)
@@ -189,7 +190,7 @@ def stored(dataset: Dataset) -> pd.DataFrame:
 
 
 def new_split(videos: int) -> dict[str, float]:
-    """CPU seconds of `evaluate`, and of the command that runs it in a process of its own."""
+    """CPU seconds of `evaluate`, and of the whole command in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         dataset = dataset_of(folder / "dataset", videos)

@@ -1,10 +1,10 @@
-"""What another resize than PIL's would do to frames, features and scores, and how fast it is.
+"""How another resize than PIL's changes frames, features and scores, and how fast it is.
 
-.venv/bin/python benchmarks/resize.py [--videos FOLDER [--checkpoint DIR ...]]
+    .venv/bin/python benchmarks/resize.py [--videos FOLDER [--checkpoint DIR ...]]
 
-Made frames: smooth gradients, hard edges, text-like strokes and noise. With --videos also the first
-frame of each video there; with --checkpoint the scores of the whole videos, whose motion frames are
-resized as the checkpoint's mode says.
+Generated frames: smooth gradients, hard edges, text-like strokes and noise. With --videos also the
+first frame of each video there; with --checkpoint the scores of the whole videos, whose motion
+frames are resized as the checkpoint's mode says.
 """
 
 import argparse
@@ -21,10 +21,10 @@ from torch.nn.functional import interpolate
 from finevq.dataset.videos import DIMENSIONS
 from finevq.errors import VideoError
 from finevq.evaluate.predict.predictor import Predictor
+from finevq.extract.decode import video as decoding
 from finevq.extract.decode.probe import probe
 from finevq.extract.decode.readers import pyav_pictures
 from finevq.extract.decode.video import _bilinear
-from finevq.extract.decode.video import video as decoding
 from finevq.extract.encode.embedded import embedded_slowfast, embedded_vit
 from finevq.extract.encode.encoder import Encoder
 from finevq.extract.encode.motion import MotionEncoder
@@ -117,7 +117,7 @@ def compare(
 
 
 def score_changes(checkpoint: Path, folder: Path, count: int) -> dict[str, object]:
-    """The largest change of a score in [0, 1], over videos and dimensions, by what is changed."""
+    """The largest change of a score in [0, 1], over videos and dimensions, for each resize."""
     model, packer, info = load_checkpoint(checkpoint)
     encoder = Encoder(ExtractSettings.model_validate(info.extract))
     predictor = Predictor(model, packer, encoder.device)
@@ -177,7 +177,7 @@ def main() -> None:
         return encoder(resize(frame, encoder.size)[None])
 
     def clip(frame: np.ndarray, resize: Resize) -> torch.Tensor:
-        """Of a clip of 32 frames whose window moves over the picture."""
+        """A clip of 32 frames whose window moves over the picture."""
         moved = [resize(np.roll(frame, 3 * shift, axis=1), MOTION_SIZE) for shift in range(32)]
         return motion(np.stack(moved)[None])
 

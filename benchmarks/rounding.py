@@ -1,4 +1,4 @@
-"""What the cache's rounding of features changes in the scores.
+"""How much the cache's rounding of features changes the scores.
 
     .venv/bin/python benchmarks/rounding.py --checkpoint runs/demo/checkpoint VIDEO...
 

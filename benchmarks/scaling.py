@@ -2,14 +2,13 @@
 
     .venv/bin/python benchmarks/scaling.py [--videos 48] [--rounds 3] [--planned 1000000]
 
-Workers: one thread each, short videos of 128 x 96 pixels, which leave the work to the forward pass.
-Beside it one worker decodes and writes on the second core, which two workers do not have. How much
-that matters depends on the forward pass, so it is done with 2 clips a video and with 8.
+Workers: one thread each, on short videos of 128 x 96 pixels, so that the forward pass takes most of
+the time. A single worker decodes and writes on the second core, which two workers do not have free.
+How much that matters depends on the forward pass, so there are runs with 2 and with 8 clips.
 
-Plan: as many videos as given, 16 a shard, planned in a real store, on two workers whose task is a
-stand-in that returns at once, so that what is measured is the plan, Dask and the job around it. The
-peak of the memory is that of the
-process with the scheduler and the job, over what it had before.
+Plan: as many videos as given, 16 a shard, are planned in a real store, and two workers run a
+stand-in task that returns at once. So only the plan, Dask and the job around it are measured. The
+peak of the memory is that of the process with the scheduler and the job, minus what it had before.
 """
 
 import argparse
@@ -55,7 +54,7 @@ def make_videos(folder: Path, count: int) -> None:
 
 
 def extraction(folder: Path, workers: int, clips: int) -> float:
-    """Videos a second, from the moment that the cluster is there."""
+    """Videos a second, from the moment that the cluster is ready."""
     shutil.rmtree(folder / "features", ignore_errors=True)
     tally = run_extract(folder, [*changes(folder, workers), f"extract.motion.clips={clips}"])
     assert tally["videos"]["left"] == tally["videos"]["failed"] == 0

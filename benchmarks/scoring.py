@@ -3,9 +3,9 @@
     .venv/bin/finevq demo
     .venv/bin/python benchmarks/scoring.py [--checkpoint runs/demo/checkpoint]
 
-Ten generated H.264 videos of 2048 x 1080 pixels and 240 frames. First by `finevq score`'s own way,
-in which the decoding of one video overlaps with the model's work on another; then its parts one
-after another in this process: decoding, the two backbones, the language model with all prompts.
+Ten generated H.264 videos of 2048 x 1080 pixels and 240 frames. First as `finevq score` does it,
+where the decoding of one video overlaps with the model's work on another; then the parts one after
+another in this process: decoding, the two backbones, the language model with all prompts.
 """
 
 import argparse
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 def write_video(path: Path, seed: int) -> None:
-    """Noise of two sizes that moves, which is work for a decoder."""
+    """Moving noise of two sizes, which is hard work for a decoder."""
     draw = np.random.default_rng(seed)
     coarse = draw.integers(0, 256, (HEIGHT // 40, WIDTH // 32, 3), np.uint8)
     fine = draw.integers(0, 32, (HEIGHT, WIDTH, 3), np.uint8)

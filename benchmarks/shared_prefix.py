@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/shared_prefix.py
 
 Trains the embedded language model on one video with the paper's full visual prefix (8 x 256 + 8
-tokens) and 14 questions, both ways in turn in one run, and compares losses and gradients. Only the
-language model is small: its step costs less a token than a large one's, so that what the two ways
-share (reading, projectors, optimizer) counts for more here than it does at full size.
+tokens) and 14 questions, both ways in turn in one run, and compares losses and gradients. The
+language model is small, so its step costs less a token than a large one's. What both ways share
+(reading, projectors, optimizer) therefore weighs more here than at full size.
 """
 
 import json
@@ -17,9 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from finevq.dataset.demo.data_set import DISTORTIONS
 from finevq.dataset.questions import Question, classify
-from finevq.dataset.videos import DIMENSIONS
+from finevq.dataset.videos import DIMENSIONS, DISTORTION_DIMENSIONS
 from finevq.train.base.language_model import load_base
 from finevq.train.model.checkpoint import CheckpointInfo, build_model
 from finevq.train.model.finevq import FineVQ, counted
@@ -35,7 +34,7 @@ def questions() -> list[Prompt]:
     texts = [
         f"If there is no {d} in the video, please answer [No]. If there is {d} in the video, "
         "please answer [Yes]."
-        for d in DISTORTIONS
+        for d in DISTORTION_DIMENSIONS
     ]
     texts += [
         "Please select one distortion type from below options{A:[low saturation], B:[None], "
@@ -75,7 +74,7 @@ def made_model(layout: Layout) -> tuple[FineVQ, Packer]:
 
 
 def batches(packer: Packer, layout: Layout) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
-    """The same questions in one sequence, and in one each."""
+    """All questions in one sequence, and each in a sequence of its own."""
     prompts = questions()
     together = collate([packer.pack(layout, prompts, learn=True)], pad_id=packer.pad_id)
     alone = [collate([packer.pack(layout, [p], learn=True)], pad_id=packer.pad_id) for p in prompts]
@@ -93,7 +92,7 @@ def main() -> None:
     model, packer = made_model(FULL)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "lora_B" in name:  # zero at the start: then half of the gradients would be
+            if "lora_B" in name:  # zero at the start, when half of the gradients would be zero too
                 weight.normal_(std=0.02)
     spatial, motion = torch.randn(1, 8, 256, 4096), torch.randn(1, 8, 2304)
     together, alone = batches(packer, FULL)

@@ -3,12 +3,12 @@
     .venv/bin/finevq demo
     .venv/bin/python benchmarks/shuffled_labels.py
 
-Gives the labels of every train and val video to others, each dimension in an order of its own, and
-its questions to another one, trains on the demo's features, and measures on the true labels of the
-test part. A mean SRCC clearly above zero would mean that the test labels leak into training.
+Permutes the labels of the train and val videos, each dimension on its own, and their questions;
+trains on the demo's features; and measures on the true labels of the test part. A mean SRCC clearly
+above zero would mean that the test labels leak into training.
 
-Labels that stay together in one order share one chance: what is easiest to see in a video, how much
-is wrong with it, then goes with all six of them or against all six.
+One permutation for all six dimensions would leave too much to chance: what is easiest to see in a
+video is how much is wrong with it, and that would correlate with all six of them, or against all.
 """
 
 import json
@@ -30,7 +30,7 @@ SEEDS = (0, 1, 2)
 
 
 def shuffle(source: Path, target: Path, split: str, seed: int) -> None:
-    """Copy a dataset's tables with labels and questions of the train and val parts permuted."""
+    """Copy a dataset's tables, with the labels and questions of train and val permuted."""
     shutil.copytree(source / "splits", target / "splits")
     table = pd.read_csv(source / "videos.csv")
     part = pd.read_csv(source / "splits" / f"{split}.csv").set_index("video")["part"]

@@ -2,12 +2,13 @@
 
     .venv/bin/python benchmarks/store_reading.py [--folder FOLDER] [--rows N]
 
-Rows have the paper's shapes, 8 x 256 x 4096 and 8 x 2304 in float16, with values that do not
-compress; as many as fill 1 GB. All ways hold the same values and take turns in each round; the
-order changes from round to round. Reading is measured twice: from memory, where the reader's own
-cost shows, and from the disk, with the files' pages dropped before each turn, as in a store larger
-than memory. Every way gives arrays that the caller owns. The store checks every byte; of the others
-those called "checked" do as well: a CRC-32C over what `numpy.load` gives, and HDF5's own checksum.
+Rows have the paper's shapes, 8 x 256 x 4096 and 8 x 2304 in float16, with values that cannot be
+compressed; as many as fill 1 GB. All ways hold the same values and take turns in each round; the
+order changes from round to round. Reading is measured twice: from memory, which shows the reader's
+own cost, and from the disk, with the files' pages dropped before each turn, as in a store larger
+than memory. Every way returns arrays that the caller owns. The store checks every byte. Of the
+others, those called "checked" do so too: with a CRC-32C over what `numpy.load` returns, and with
+HDF5's own checksum.
 """
 
 import argparse
@@ -44,7 +45,7 @@ Ways = Mapping[str, Callable[[], object]]
 
 
 def row(rng: np.random.Generator) -> Features:
-    """Normal noise, like a layer's normalised output; its 11 mantissa bits do not compress."""
+    """Normal noise, like a layer's normalised output; its 11 mantissa bits cannot be compressed."""
     spatial, motion = (
         rng.standard_normal(shape, dtype=np.float32).astype(np.float16) for shape in SHAPES.values()
     )
@@ -69,7 +70,7 @@ def timed(
 def speeds(seconds: dict[str, list[float]], size: int) -> dict[str, object]:
     """Speed of the store over that of each other way, round by round.
 
-    A round of a busy machine says little; the fastest rounds of both are compared as well.
+    On a busy machine a single round says little, so the fastest rounds of both are compared too.
     """
     found: dict[str, object] = {
         "GB_per_s": {name: size / statistics.median(s) / 1e9 for name, s in seconds.items()}
@@ -138,7 +139,7 @@ def reading(folder: Path, rows: int) -> dict[str, object]:
 
 
 def checksummed(values: np.ndarray) -> np.ndarray:
-    """Take the values' checksum, as one would to compare it with a stored one."""
+    """Compute the values' checksum, as one would to compare it with a stored one."""
     crc32c(values)
     return values
 
@@ -174,7 +175,7 @@ def writing(folder: Path) -> dict[str, object]:
 
 
 def compression() -> dict[str, float]:
-    """Why there is none: what zstd would save of these values, and its decoding speed."""
+    """Why the store does not compress: what zstd would save here, and how fast it decodes."""
     values, zstd = row(np.random.default_rng(3)).spatial, Zstd(level=1)
     packed = zstd.encode(values)
     start = time.perf_counter()

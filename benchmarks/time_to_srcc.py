@@ -1,19 +1,20 @@
-"""Time to a validation SRCC on the demo's data: from the cache, and what it takes on the fly.
+"""Time to a validation SRCC on the demo's data: with the cache, and on the fly.
 
     .venv/bin/finevq demo
     .venv/bin/python benchmarks/time_to_srcc.py [--target 0.95]
 
-Trains as the demo does, on its features, and takes the time at which the mean validation SRCC
-first reaches a share of the best of the run: alone, as in a second run, and with the extraction of
-all videos of both parts.
+Trains as the demo does, on its features, and takes the time at which the mean validation SRCC first
+reaches a share of its best: without extraction, as in a second run, and with the extraction of all
+videos of both parts.
 
-On the fly the same steps give the same SRCC, so its time is computed from parts that are measured
-in this run: as many passes as were made until then, each of which decodes and encodes a video,
+On the fly, the same steps would give the same SRCC. Their time is computed from parts measured in
+this run, for the passes over the videos that were made until then:
 
-- packed: once for all its questions, and then takes the same time to train;
-- one by one: for each of its questions, which then trains alone, as the official code does.
+- packed: each pass decodes and encodes a video once, then trains on all its questions as here;
+- one by one: each question decodes and encodes its video, then trains alone, as in the official
+  code.
 
-Validation is left out of the two, which favours them.
+Validation is left out of the times on the fly, which favours them.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from finevq.train.model.checkpoint import load_checkpoint
 from finevq.train.model.packing import collate
 
 MEASURED = 6
-"""Videos that the parts are measured on."""
+"""Videos on which the parts are measured."""
 
 
 @dataclass(eq=False)  # handlers are kept in sets

@@ -6,9 +6,8 @@
 and SlowFast on them, and train on one question a sequence, as the official training does. *Cached*:
 read one row of the store, and train on all 14 questions behind one prefix. Both train the same
 model on the same features in one run. The image encoder has InternViT-300M's width, its frames of
-448 pixels and its 256 tokens a frame, but 2 of its 24 layers; SlowFast is the embedded one; the
-language model is the embedded one. The backbones would weigh more at full size, and so would the
-language model.
+448 pixels and its 256 tokens a frame, but only 2 of its 24 layers; SlowFast and the language model
+are the embedded ones. At full size, both the backbones and the language model take more time.
 
 *Waiting*: the share of step time spent waiting for data, with rows of the full size (16.8 MB) on a
 local disk whose cache was emptied, in shuffled order and in the order of the store.
@@ -41,7 +40,7 @@ from finevq.extract.encode.encoder import Encoder
 from finevq.train.model.packing import Layout
 
 LAYERS = 2
-"""Of the image encoder; InternViT-300M has 24."""
+"""Layers of the image encoder; InternViT-300M has 24."""
 
 ROUNDS, ON_THE_FLY = 3, 2
 """Rounds, and questions on the fly in each; all questions cost the same there."""
@@ -51,7 +50,7 @@ ROWS = 24
 
 
 def write_video(path: Path) -> None:
-    """240 frames of 1280 x 720: noise that moves, which is work for a decoder."""
+    """240 frames of 1280 x 720: moving noise, which is hard work for a decoder."""
     draw = np.random.default_rng(0)
     picture = draw.integers(0, 256, (90, 160, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
     with av.open(str(path), "w") as container:
@@ -110,7 +109,7 @@ def on_the_fly(folder: Path) -> dict[str, object]:
     write_video(video)
     encoder = made_encoder(folder / "vit")
     pixels = read_officially(video, encoder.sampling)
-    # Any content will do as hash.
+    # The content hash does not matter here.
     features = replace(encoder.encode(pixels), source=Source("a" * 64, 240, 30.0, 8.0, "decord"))
     store, (name,) = made_store(str(folder / "one"), [features], encoder.shapes)
     model, packer = made_model(LAYOUT)

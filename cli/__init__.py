@@ -1,13 +1,12 @@
 """The command line: one module for each group of commands.
 
-main        the entry point
-options     what the commands share: -c and --set, examples in the help, progress bars
-pipeline    demo, extract, evaluate, score, import-checkpoint, config
-training    train, ablate
-cache       the feature store
-dataset     ratings, import, split, check, describe
+main      the entry point
+options   shared by the commands: -c and --set, examples in the help, progress, files to write
+pipeline  demo, import-checkpoint, config
+dataset   dataset ratings, questions, import, split, check, describe
 
-A stage, and torch with it, is imported only when its command runs.
+The other modules are named after the stage whose commands they have. A stage, and torch with it,
+is imported only when its command runs.
 """
 
 if not __name__.startswith("finevq."):

@@ -1,4 +1,4 @@
-"""The commands on a dataset: from ratings or published labels to what the stages work on."""
+"""The commands that make, split, check and describe a dataset."""
 
 import argparse
 from dataclasses import replace
@@ -34,23 +34,27 @@ def _add_ratings(actions: "Commands[argparse.ArgumentParser]") -> None:
         "finevq dataset ratings ratings.csv --out study --root clips",
     )
     added.add_argument(
-        "file", type=Path, help="subject,video,dimension,score or a column a subject"
+        "file", type=Path, help="subject,video,dimension,score, or one column a subject"
     )
     added.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new dataset")
-    added.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="of the videos")
-    added.add_argument("--name", help="of the dataset (the name of --out)")
-    added.add_argument("--rule", default="paper", help="of docs/datasets.md (paper)")
+    added.add_argument(
+        "--root", type=Path, default=Path(), metavar="DIR", help="the videos' folder"
+    )
+    added.add_argument("--name", help="the dataset's name (that of --out)")
+    added.add_argument("--rule", default="paper", help="one of docs/datasets.md (paper)")
     added.add_argument("--scale", type=float, nargs=2, default=(1, 5), metavar=("LOW", "HIGH"))
-    added.add_argument("--dimension", default="overall", help="of a file that names none (overall)")
-    added.add_argument("--missing", default="", metavar="X", help="what stands for no rating")
-    added.add_argument("--attributes", type=Path, metavar="FILE", help="labels to take by majority")
+    added.add_argument(
+        "--dimension", default="overall", help="what was rated, if no column says (overall)"
+    )
+    added.add_argument("--missing", default="", metavar="X", help="stands for 'not rated'")
+    added.add_argument("--attributes", type=Path, metavar="FILE", help="distortion types as ticked")
     _add_columns(added)
     for name, choices in (
         ("deviation", ["population", "sample"]),
         ("limits", ["strict", "inclusive"]),
         ("share-of", ["rated", "all"]),
     ):
-        added.add_argument(f"--{name}", choices=choices, help="instead of the rule's")
+        added.add_argument(f"--{name}", choices=choices, help="overrides the rule")
 
 
 def _add_questions(actions: "Commands[argparse.ArgumentParser]") -> None:
@@ -61,7 +65,7 @@ def _add_questions(actions: "Commands[argparse.ArgumentParser]") -> None:
         "compose the paper's questions from MOS and attributes",
         "finevq dataset questions -c study/dataset.toml",
     )
-    added.add_argument("--attributes", type=Path, metavar="FILE", help="(attributes.csv beside it)")
+    added.add_argument("--attributes", type=Path, metavar="FILE", help="labels (attributes.csv)")
     added.add_argument("--seed", type=int, default=0, help="of the options and their order (0)")
     add_config(added)
 
@@ -82,9 +86,11 @@ def _add_import(actions: "Commands[argparse.ArgumentParser]") -> None:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="official: these files; csv: the file",
+        help="official: the files to read; csv: the file",
     )
-    added.add_argument("--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="csv: of MOS")
+    added.add_argument(
+        "--range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="csv: MOS range"
+    )
     _add_columns(added)
 
 
@@ -96,13 +102,17 @@ def _add_split(actions: "Commands[argparse.ArgumentParser]") -> None:
         "draw splits in which no content is in two parts",
         "finevq dataset split random -c data/dataset.toml --ratio 4:1 --rounds 10",
     )
-    added.add_argument("split_name", metavar="NAME", help="splits/NAME.csv, NAME1.csv in rounds")
+    added.add_argument(
+        "split_name", metavar="NAME", help="splits/NAME.csv; with rounds NAME1.csv, ..."
+    )
     added.add_argument("--ratio", default="4:1:1", help="train:val:test or train:test (4:1:1)")
     added.add_argument("--rounds", type=int, default=1, help="independent splits (1)")
-    added.add_argument("--seed", type=int, default=0, help="(0)")
+    added.add_argument("--seed", type=int, default=0, help="of the draw (0)")
     added.add_argument("--group", default="", metavar="COLUMN", help="keep equal values together")
     added.add_argument("--stratify", action="store_true", help="spread the MOS evenly")
-    added.add_argument("--near-duplicates", action="store_true", help="keep what looks alike")
+    added.add_argument(
+        "--near-duplicates", action="store_true", help="keep videos that look alike together"
+    )
     add_config(added)
 
 
@@ -115,7 +125,9 @@ def _add_check(actions: "Commands[argparse.ArgumentParser]") -> None:
         "finevq dataset check -c data/dataset.toml",
     )
     added.add_argument("--split", metavar="NAME", help="only this one; all if not given")
-    added.add_argument("--near-duplicates", action="store_true", help="compare pictures too")
+    added.add_argument(
+        "--near-duplicates", action="store_true", help="look for similar pictures too"
+    )
     add_config(added)
 
 
@@ -129,7 +141,7 @@ def _add_describe(actions: "Commands[argparse.ArgumentParser]") -> None:
     )
     added.add_argument("--out", type=Path, default=Path("description"), metavar="DIR")
     added.add_argument("--no-features", action="store_true", help="do not decode the videos")
-    added.add_argument("--workers", type=int, metavar="N", help="processes (one a CPU)")
+    added.add_argument("--workers", type=int, metavar="N", help="processes (one for each CPU)")
     add_config(added)
 
 
@@ -152,14 +164,16 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _ratings(given: argparse.Namespace) -> None:
-    from ..dataset.study.rating_files import load_attributes, load_ratings, write_study
-    from ..dataset.study.ratings import rule_named
+    from ..dataset.study.attributes import load_majority_attributes
+    from ..dataset.study.rating_files import load_ratings
+    from ..dataset.study.results import write_study
+    from ..dataset.study.rules import rule_named
 
     rule = rule_named(given.rule)
-    chosen = {k: getattr(given, k) for k in ("deviation", "limits", "share_of")}
+    options = {name: getattr(given, name) for name in ("deviation", "limits", "share_of")}
     if rule.screening:
-        changes = {k: v for k, v in chosen.items() if v is not None}
-        rule = replace(rule, screening=replace(rule.screening, **changes))
+        overrides = {name: value for name, value in options.items() if value is not None}
+        rule = replace(rule, screening=replace(rule.screening, **overrides))
     ratings = load_ratings(
         given.file,
         scale=tuple(given.scale),
@@ -167,36 +181,41 @@ def _ratings(given: argparse.Namespace) -> None:
         columns=dict(given.columns),
         missing=given.missing,
     )
-    attributes = load_attributes(given.attributes) if given.attributes else None
+    attributes = load_majority_attributes(given.attributes) if given.attributes else None
     name = given.name or given.out.absolute().name
-    found = write_study(given.out, name, given.root, ratings, rule, attributes)
+    result = write_study(given.out, name, given.root, ratings, rule, attributes)
     print(
         f"{len(ratings.score)} ratings of {len(ratings.videos)} videos by {len(ratings.subjects)} "
-        f"subjects; {len(found.removed)} removed (removed.csv), {found.outlier_share:.2%} outliers"
+        f"subjects; {len(result.removed)} removed (removed.csv), "
+        f"{result.outlier_share:.2%} outliers"
     )
-    for subject, share in found.rejected.items():
+    for subject, share in result.rejected.items():
         print(f"  rejected: {subject}, {share:.1%} outliers")
-    for note in found.notes:
+    for note in result.notes:
         print(f"  {note}")
     print(f"dataset in {given.out}; use it with -c {given.out / 'dataset.toml'}")
 
 
 def _questions(given: argparse.Namespace) -> None:
-    from ..dataset.study.compose import compose, load_attribute_labels, write_questions
+    from ..dataset.study.attributes import load_attribute_labels
+    from ..dataset.study.compose import compose, write_questions
     from ..dataset.videos import load_dataset
 
     dataset = load_dataset(load(given).dataset)
     file = given.attributes or dataset.settings.folder / "attributes.csv"
-    made = compose(dataset, load_attribute_labels(dataset, file), given.seed)
-    write_questions(dataset, made)
+    question_set = compose(dataset, load_attribute_labels(dataset, file), given.seed)
+    write_questions(dataset, question_set)
     print(
-        f"{len(made.questions)} questions, {len(made.levels)} levels and {len(made.descriptions)} "
-        f"descriptions of {len(dataset)} videos in {dataset.settings.folder}"
+        f"{len(question_set.questions)} questions, {len(question_set.levels)} levels and "
+        f"{len(question_set.descriptions)} descriptions of {len(dataset)} videos in "
+        f"{dataset.settings.folder}"
     )
-    for kind, answers in {**made.answers, "letters of which": made.letters}.items():
+    counts = {**question_set.answers, "letters of which": question_set.letters}
+    for kind, answers in counts.items():
         common = answers.most_common()
         listed = ", ".join(f"{answer} {count}" for answer, count in common[:8])
-        print(f"  {kind}: {listed}; always the first is right {common[0][1] / answers.total():.0%}")
+        share = common[0][1] / answers.total()
+        print(f"  {kind}: {listed}; always answering the first is right in {share:.0%}")
 
 
 def _import(given: argparse.Namespace) -> None:
@@ -226,7 +245,7 @@ def _import(given: argparse.Namespace) -> None:
 
 
 def _split(given: argparse.Namespace) -> None:
-    from ..dataset.splitting.drawing import SplitRequest, write_splits
+    from ..dataset.splitting.writing import SplitRequest, write_splits
     from ..dataset.videos import load_dataset
 
     request = SplitRequest(
@@ -249,19 +268,19 @@ def _split(given: argparse.Namespace) -> None:
 
 def _check(given: argparse.Namespace) -> int:
     from ..dataset.splits import split_names
-    from ..dataset.splitting.drawing import check_split
+    from ..dataset.splitting.checking import check_split
     from ..dataset.videos import load_dataset
 
     dataset = load_dataset(load(given).dataset)
-    wrong = 0
+    total = 0
     for name in [given.split] if given.split else split_names(dataset):
         with progress(f"check {name}") as step:
             problems = check_split(dataset, name, alike=given.near_duplicates, progress=step)
-        wrong += len(problems)
+        total += len(problems)
         for problem in problems:
             print(f"{name}: {problem}")
         print(f"{name}: {len(problems) or 'no'} problems")
-    return 2 if wrong else 0
+    return 2 if total else 0
 
 
 def _describe(given: argparse.Namespace) -> None:

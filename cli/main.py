@@ -17,7 +17,7 @@ In order: extract, train, evaluate. `finevq COMMAND --help` has an example.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, or 2 for an error that the user can mend."""
+    """Run a command; returns the exit code: 0, or 2 for an error that the user can put right."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("finevq").setLevel(logging.INFO)
     given = _parser().parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What the commands share: examples in the help, `-c` and `--set`, and progress bars."""
+"""Shared by the commands: examples in the help, `-c` and `--set`, progress, files to write."""
 
 import argparse
 import os
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Called with what is done, the total, and a line on how it goes where there is one."""
+    """Called with how much is done, the total, and perhaps a line on how it goes."""
 
     def __call__(self, done: int, total: int, line: str = "", /) -> None:
-        """Show it."""
+        """Show the progress."""
 
 
 Commands = argparse._SubParsersAction  # argparse has no public name for it
-"""Where a group adds its commands."""
+"""To which a module adds its commands."""
 
 
 def add_command(
@@ -35,11 +35,11 @@ def add_command(
     """Add a command.
 
     Args:
-        commands: where to.
+        commands: to which it is added.
         name: as it is typed.
         run: takes the parsed arguments; returns the exit code, None for 0.
         text: what it does, for the list of commands.
-        example: one that works.
+        example: a call that works.
     """
     added = commands.add_parser(
         name,
@@ -53,7 +53,7 @@ def add_command(
 
 
 def add_config(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
-    """Give a command `-c FILE`, which `several` can be given, and `--set KEY=VALUE`."""
+    """Give a command `-c FILE`, if `several` more than once, and `--set KEY=VALUE`."""
     parser.add_argument(
         "-c",
         dest="config",
@@ -73,7 +73,7 @@ def add_config(parser: argparse.ArgumentParser, *, several: bool = False) -> Non
 
 
 def load(given: argparse.Namespace, first: Sequence[str] = ()) -> "Config":
-    """The resolved configuration; `first` are overrides that `--set` can override again."""
+    """The resolved configuration; `first` are overrides that come before those of `--set`."""
     from ..config import load_config
 
     return load_config(given.config, [*first, *given.overrides])[0]
@@ -81,18 +81,22 @@ def load(given: argparse.Namespace, first: Sequence[str] = ()) -> "Config":
 
 @contextmanager
 def writable(path: Path, option: str) -> Iterator[TextIO]:
-    """A text file to write, its folder made; `option` is what named it.
+    """Open a text file to write, and create its folder.
+
+    Args:
+        path: the file.
+        option: the option that named it, for the message.
 
     Raises:
-        ConfigError: It cannot be written.
+        ConfigError: it cannot be written.
     """
-    with _named(path, option), path.open("w", encoding="utf-8", newline="") as file:
+    with _refuse_unwritable(path, option), path.open("w", encoding="utf-8", newline="") as file:
         yield file
 
 
 def check_writable(path: Path, option: str) -> None:
-    """Refuse a file that could not be written when the work is done; raises ConfigError."""
-    with _named(path, option):
+    """Refuse a file that cannot be written, before the work starts; raises ConfigError."""
+    with _refuse_unwritable(path, option):
         new = not path.exists()
         path.open("a").close()
         if new:
@@ -100,7 +104,7 @@ def check_writable(path: Path, option: str) -> None:
 
 
 @contextmanager
-def _named(path: Path, option: str) -> Iterator[None]:
+def _refuse_unwritable(path: Path, option: str) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
@@ -111,7 +115,7 @@ def _named(path: Path, option: str) -> Iterator[None]:
 
 
 def first_process() -> bool:
-    """Whether this is the one process that prints, of those that torchrun may have started."""
+    """Whether this process prints: with torchrun, only the first one does."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -1,4 +1,7 @@
-"""Writing a dataset's folder: videos.csv, and a dataset.toml that the commands take with `-c`."""
+"""The manifest of a dataset, `videos.csv` or `videos.parquet`: read as a table, or written anew.
+
+A new dataset also gets a `dataset.toml`, which the commands take with `-c`.
+"""
 
 import json
 from pathlib import Path
@@ -6,6 +9,27 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import DatasetError
+from .tables import read_csv
+
+
+def read_manifest(folder: Path) -> tuple[Path, pd.DataFrame]:
+    """The manifest's path, and its table without any checks.
+
+    Raises:
+        DatasetError: the folder has no manifest, or it is neither CSV nor Parquet.
+    """
+    csv, parquet = folder / "videos.csv", folder / "videos.parquet"
+    if csv.is_file():
+        return csv, read_csv(csv)
+    if parquet.is_file():
+        try:
+            return parquet, pd.read_parquet(parquet)
+        except (OSError, ValueError) as error:  # pyarrow's own errors derive from ValueError
+            raise DatasetError(f"{parquet}: not a Parquet file: {error}") from error
+    raise DatasetError(
+        f"{folder}: no videos.csv or videos.parquet; make the demo's with `finevq demo`, or point "
+        "dataset.folder at your own"
+    )
 
 
 def write_dataset(
@@ -20,15 +44,15 @@ def write_dataset(
     """Write `videos.csv` and `dataset.toml` into a folder that has no dataset yet.
 
     Args:
-        folder: where to; it is made.
-        videos: a column `video` and what belongs to it, a row a video.
+        folder: the dataset's folder; it is created.
+        videos: one row a video, with the column `video` and any others.
         name: of the dataset, without a slash.
         root: where the videos lie.
         mos_range: lowest and highest MOS.
-        split: the split that the stages take, whether it is there yet or not.
+        split: the split that the stages use; it need not exist yet.
 
     Raises:
-        DatasetError: the folder holds a dataset.
+        DatasetError: the folder already holds a dataset.
     """
     refuse_existing(folder / "videos.csv")
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,10 +70,10 @@ def write_dataset(
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise where a file would be overwritten that may have cost somebody's work.
+    """Refuse to overwrite a file that may hold somebody's work.
 
     Raises:
-        DatasetError: the file is there.
+        DatasetError: the file exists.
     """
     if path.exists():
         raise DatasetError(f"{path} is already there; remove it, or write to another folder")

@@ -1,7 +1,7 @@
 """Questions on the distortions of a video and their answers, from `questions.jsonl`.
 
 The file has the layout of the official FineVQ data: one JSON object a line, with the video's
-relative path and a conversation of one human and one ai turn.
+relative path and a conversation of two turns, "human" and "ai".
 """
 
 import json
@@ -31,7 +31,7 @@ class Question:
         kind: what is asked, such as "yes-no noise" or "which most"; results are grouped by it.
         text: the question as the model reads it.
         options: the answers to choose from.
-        answer: the right one of them.
+        answer: the right option.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Question:
 
 
 def rated_dimension(text: str) -> str | None:
-    """The dimension that a question asks a rating in, None where it asks something else.
+    """The dimension that a question asks to rate; None if it asks something else.
 
     The official wordings: "How would you rate the overall quality of this video?" and
     "Considering the noise dimension, how would you rate the quality of this video?".
@@ -52,13 +52,13 @@ def rated_dimension(text: str) -> str | None:
 
 
 def load_questions(dataset: Dataset) -> Mapping[str, list[Question]]:
-    """The questions of each video, by video id, in the order of the file; none without a file.
+    """The questions of each video, by its id, in the order of the file; none if there is no file.
 
-    Lines that ask a rating are passed over: training asks for all ratings itself, from the MOS.
+    Lines that ask for a rating are skipped: training asks for all ratings itself, from the MOS.
 
     Raises:
-        DatasetError: a line that is not in the official layout, an answer that is not among its
-            question's options, a question asked twice, or a video that the manifest does not have.
+        DatasetError: a line is not in the official layout, an answer is not among the options, a
+            video is asked the same question twice, or it is not in the manifest.
     """
     path = dataset.settings.folder / "questions.jsonl"
     questions: dict[str, list[Question]] = defaultdict(list)
@@ -85,7 +85,7 @@ def load_questions(dataset: Dataset) -> Mapping[str, list[Question]]:
 
 
 def _parse(path: Path, number: int, line: str) -> tuple[str, Question | None]:
-    """Video and question; None for one that asks a rating."""
+    """Video and question of a line; no question if it asks for a rating."""
     try:
         entry = json.loads(line)
         human, ai = entry["conversations"]
@@ -115,7 +115,7 @@ def classify(text: str) -> tuple[str, tuple[str, ...]]:
     """The kind of a question and the answers it allows, from its wording (paper, section 5.2).
 
     Raises:
-        DatasetError: the question offers no answers to choose from.
+        DatasetError: the question offers no options.
     """
     letters = tuple(re.findall(r"\b([A-Z]):\[", text))
     if letters:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class DatasetSettings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """Where a dataset lies and how its scores are to be read."""
+    """Where a dataset lies, and the scale of its MOS."""
 
     name: str = Field(min_length=1, pattern=r"^[^/]+$")
     folder: Path

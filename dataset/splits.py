@@ -1,7 +1,7 @@
-"""Splits: which videos train a model, choose it and test it (`splits/NAME.csv`).
+"""Splits: which videos train a model, which choose it and which test it (`splits/NAME.csv`).
 
-The columns are `video,part` and, where `finevq dataset split` made the file, `sha256`: the hash of
-the video's bytes, empty for a file that was not there. One content is never in two parts.
+The columns are `video,part` and, if `finevq dataset split` made the file, `sha256`: the hash of
+the video's bytes, empty for a file that was missing. The same content is never in two parts.
 """
 
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Literal, cast
 import pandas as pd
 
 from ..errors import DatasetError
-from .videos import Dataset, Video, read_csv
+from .tables import read_csv
+from .videos import Dataset, Video
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -20,8 +21,8 @@ def load_split(dataset: Dataset, name: str) -> dict[Part, list[Video]]:
     """The videos of each part, in the order of the dataset.
 
     Raises:
-        DatasetError: no such split, another column layout, a part that is not train, val or test,
-            a video twice, one that the dataset does not have, or one content in two parts.
+        DatasetError: there is no such split, its columns are others, a part is not train, val or
+            test, a video is in it twice or not in the dataset, or a content is in two parts.
     """
     path = split_path(dataset, name)
     if not path.is_file():
@@ -47,7 +48,7 @@ def load_split(dataset: Dataset, name: str) -> dict[Part, list[Video]]:
 
 
 def split_path(dataset: Dataset, name: str) -> Path:
-    """The file of a split, whether it is there or not."""
+    """The file of a split, which need not exist."""
     return dataset.settings.folder / "splits" / f"{name}.csv"
 
 
@@ -57,7 +58,7 @@ def split_names(dataset: Dataset) -> list[str]:
 
 
 def recorded_hashes(dataset: Dataset, name: str) -> dict[str, str]:
-    """The content hash of each video, by id, as far as the split's file has them."""
+    """The content hashes that the split's file records, by video id."""
     table = read_csv(split_path(dataset, name))
     if "sha256" not in table:
         return {}
@@ -66,6 +67,7 @@ def recorded_hashes(dataset: Dataset, name: str) -> dict[str, str]:
 
 
 def _refuse_overlap(path: Path, table: pd.DataFrame) -> None:
+    """Refuse a split that has one content in two parts."""
     hashed = table[table["sha256"] != ""]
     parts = hashed.groupby("sha256")["part"].transform("nunique")
     if (parts > 1).any():

@@ -5,15 +5,18 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pandas as pd
 
 from ..errors import DatasetError
+from .manifest import read_manifest
 from .settings import DatasetSettings
 
 DIMENSIONS = ("color", "noise", "artifact", "blur", "temporal", "overall")
 """The six dimensions of FineVD (paper, section 3.2), in the order of its Table 1."""
+
+DISTORTION_DIMENSIONS = DIMENSIONS[:-1]
+"""The five dimensions in which a video can be distorted: all but `overall`."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Video:
         id: the dataset's name and the relative path, `demo/clips/a.mp4`.
         path: where the file lies.
         labels: MOS on the dataset's own scale, for the dimensions that have one.
-        category: free text, empty where there is none.
+        category: free text, empty if there is none.
     """
 
     id: str
@@ -57,13 +60,13 @@ class Dataset:
         return self.settings.folder / self.settings.root
 
     def check_files(self) -> None:
-        """Refuse a dataset of which not one video is there, as of a disk that is not mounted.
+        """Refuse a dataset without a single video file, as when a disk is not mounted.
 
-        What needs the videos calls this before it starts; a single one that is missing is a matter
-        of that video.
+        Whatever reads the videos calls this before it starts. When only some of the files are
+        missing, each is recorded as a failure of its own video.
 
         Raises:
-            DatasetError: the root is no folder, or none of the videos is below it.
+            DatasetError: the root is not a folder, or none of the videos is below it.
         """
         root = self.root
         if not root.is_dir():
@@ -77,7 +80,7 @@ class Dataset:
             )
 
     def video_id(self, name: str) -> str:
-        """The id of a video that a file of this dataset names by its relative path."""
+        """The id of the video with this path relative to the root."""
         return f"{self.settings.name}/{name}"
 
     def unit(self, mos: float) -> float:
@@ -86,7 +89,7 @@ class Dataset:
         return (mos - low) / (high - low)
 
     def mos(self, unit: float) -> float:
-        """The inverse of `unit`."""
+        """A number in [0, 1] as a MOS on the dataset's scale: the inverse of `unit`."""
         low, high = self.settings.mos_range
         return low + unit * (high - low)
 
@@ -95,8 +98,9 @@ def load_dataset(settings: DatasetSettings) -> Dataset:
     """Read the manifest of a dataset and check every row.
 
     Raises:
-        DatasetError: no manifest, no column `video`, a name twice, a name that leaves the root, or
-            a label that is not a number in the dataset's MOS range; the message names the rows.
+        DatasetError: there is no manifest or no column `video`, a name occurs twice or leads out of
+            the root, or a label is not a number in the dataset's MOS range; the message names the
+            row.
     """
     low, high = settings.mos_range
     if not low < high:
@@ -122,50 +126,6 @@ def load_dataset(settings: DatasetSettings) -> Dataset:
     )
 
 
-def read_manifest(folder: Path) -> tuple[Path, pd.DataFrame]:
-    """The manifest's path and its table as it stands; messages count rows from the header = 1.
-
-    Raises:
-        DatasetError: there is none, or it is neither CSV nor Parquet.
-    """
-    csv, parquet = folder / "videos.csv", folder / "videos.parquet"
-    if csv.is_file():
-        return csv, read_csv(csv)
-    if parquet.is_file():
-        try:
-            return parquet, pd.read_parquet(parquet)
-        except (OSError, ValueError) as error:  # pyarrow's own errors derive from ValueError
-            raise DatasetError(f"{parquet}: not a Parquet file: {error}") from error
-    raise DatasetError(
-        f"{folder}: no videos.csv or videos.parquet; make the demo's with `finevq demo`, or point "
-        "dataset.folder at your own"
-    )
-
-
-def read_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """A CSV file of a dataset with every cell as text; `options` are those of pandas.
-
-    Raises:
-        DatasetError: no such file, not a CSV file in UTF-8, or rows with more cells than header.
-    """
-    try:
-        table: pd.DataFrame = pd.read_csv(
-            path,
-            dtype=str,
-            encoding="utf-8-sig",  # spreadsheets and the official files start with a BOM
-            keep_default_na=False,
-            skip_blank_lines=False,
-            **options,
-        )
-    except OSError as error:
-        raise DatasetError(f"{path}: {error.strerror or error}") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: not a UTF-8 CSV file: {str(error).strip()}") from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first cells for row names
-        raise DatasetError(f"{path}: the rows have more cells than the header")
-    return table
-
-
 def _names(path: Path, table: pd.DataFrame) -> list[str]:
     if "video" not in table.columns:
         raise DatasetError(f"{path}: no column `video`; the columns are {', '.join(table.columns)}")
@@ -186,8 +146,8 @@ def _names(path: Path, table: pd.DataFrame) -> list[str]:
                 f"{path}, row {row}: {name!r} leaves the dataset's root; names must be below it"
             )
         file = str(parts)
-        if file != name.replace("\\", "/"):  # of one file there is one name, and one id
-            raise DatasetError(f"{path}, row {row}: {name!r} is no plain path: write {file!r}")
+        if file != name.replace("\\", "/"):  # each file has exactly one name, and so one id
+            raise DatasetError(f"{path}, row {row}: {name!r} is not a plain path; write {file!r}")
         if file in rows:
             raise DatasetError(f"{path}, row {row}: {name!r} is already in row {rows[file]}")
         rows[file] = row

@@ -16,24 +16,24 @@ Column = list[str] | list[float]
 def read_matlab(path: Path) -> dict[str, Column]:
     """The vectors of a MATLAB file, by variable name: numbers, or the strings of a cell array.
 
-    Files of version 7.3 are HDF5 and read by h5py, older ones by scipy; matrices and structures
+    Files of version 7.3 are HDF5 and are read by h5py, older ones by scipy. Matrices and structures
     are left out.
 
     Raises:
-        DatasetError: no such file, or neither kind of MATLAB file.
+        DatasetError: no such file, or not a MATLAB file.
     """
     try:
         if h5py.is_hdf5(path):
             with h5py.File(path) as file:
-                found = {name: _hdf5_column(file, file[name]) for name in file}
+                columns = {name: _hdf5_column(file, file[name]) for name in file}
         else:
             variables = scipy.io.loadmat(str(path))
-            found = {k: _column(v) for k, v in variables.items() if isinstance(v, np.ndarray)}
+            columns = {k: _column(v) for k, v in variables.items() if isinstance(v, np.ndarray)}
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror or error}") from error
     except (ValueError, TypeError, KeyError, MatReadError) as error:
         raise DatasetError(f"{path}: not a MATLAB file: {error}") from error
-    return {name: column for name, column in found.items() if column is not None}
+    return {name: column for name, column in columns.items() if column is not None}
 
 
 def _column(values: Any) -> Column | None:
@@ -49,7 +49,7 @@ def _column(values: Any) -> Column | None:
 
 
 def _hdf5_column(file: h5py.File, dataset: Any) -> Column | None:
-    """A vector as MATLAB 7.3 writes it: a cell array is references to arrays of code units."""
+    """A vector as MATLAB 7.3 writes it: a cell array holds references to arrays of UTF-16 units."""
     if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 2 or min(dataset.shape) > 1:
         return None
     values = dataset[()].ravel()

@@ -1,4 +1,8 @@
-"""The JSON lines of the official FineVQ and FineVD data: scores, yes-or-no and which questions."""
+"""The JSON lines of the official FineVQ and FineVD data: scores and both kinds of questions.
+
+The flaws of the files are corrected here and counted: byte-order marks inside names, options that
+are Chinese or misspelt, questions that stand in two files.
+"""
 
 import json
 import re
@@ -39,7 +43,7 @@ ENGLISH = {
     "卡顿": "lagging",
     "其他时序失真": "other temporal distortion",
 }
-"""The options of the "which" questions: the official Chinese files and what they mean."""
+"""The options of the "which" questions in the official Chinese files, and in English."""
 
 SPELLING = {
     "gussian noise": "gaussian noise",
@@ -47,21 +51,21 @@ SPELLING = {
     "sqaure artifact": "square artifact",
     "other tempporal distortion": "other temporal distortion",
 }
-"""Options that the official English files misspell, so that both languages agree."""
+"""The options that the official English files misspell, and their right spelling."""
 
 _OPTION = re.compile(r"([A-Z]):\[([^\]]*)\]")
 
 
 @dataclass
-class Official:
-    """What the files hold, by the video's name.
+class OfficialData:
+    """The content of official files.
 
     Attributes:
-        labels: MOS from 0 to 100 by dimension.
+        labels: MOS from 0 to 100, by the video's name and then by dimension.
         questions: lines for questions.jsonl, as objects.
-        parts: train, val or test, from the name of the file that a video stands in.
-        rows: objects of each file.
-        notes: what was mended, and what contradicts itself.
+        parts: train, val or test by the video's name, from the name of its file.
+        rows: how many objects each file has.
+        notes: what was corrected and what is inconsistent, a sentence each.
     """
 
     labels: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -71,45 +75,44 @@ class Official:
     notes: list[str] = field(default_factory=list)
 
 
-def read_official(paths: list[Path]) -> Official:
-    """Read official files; a video in several gets all of their labels and questions.
+def read_official(paths: list[Path]) -> OfficialData:
+    """Read official files; a video that is in several gets all of their labels and questions.
 
-    Byte-order marks are taken out of names, Chinese options become English, misspelt ones are
-    mended; a question that two files ask in the two languages is kept once.
+    A question that one file asks in Chinese and another in English is kept once.
 
     Raises:
-        DatasetError: a line in another layout, two MOS or two answers for the same thing, or a
-            video in two parts.
+        DatasetError: a line is not in the official layout, a video is in two parts, or it has two
+            different MOS in a dimension or two different answers to a question.
     """
-    found = Official()
-    mended: Counter[str] = Counter()
+    data = OfficialData()
+    corrections: Counter[str] = Counter()
     answers: dict[tuple[str, str], str] = {}
     for path in paths:
         part = next((p for p in ("train", "val", "test") if p in re.split(r"[_.-]", path.stem)), "")
-        found.rows[path.name] = 0
+        data.rows[path.name] = 0
         for place, entry in _entries(path):
-            found.rows[path.name] += 1
-            video, text, answer = _parsed(place, entry, mended)
-            found.labels.setdefault(video, {})
-            if part and found.parts.setdefault(video, part) != part:
-                raise DatasetError(f"{place}: {video!r} is in {part} and in {found.parts[video]}")
+            data.rows[path.name] += 1
+            video, text, answer = _parsed(place, entry, corrections)
+            data.labels.setdefault(video, {})
+            if part and data.parts.setdefault(video, part) != part:
+                raise DatasetError(f"{place}: {video!r} is in {part} and in {data.parts[video]}")
             dimension = rated_dimension(text)
             if dimension:
-                _add_score(found, place, video, dimension, entry.get("mos"), answer, mended)
+                _add_score(data, place, video, dimension, entry.get("mos"), answer, corrections)
             elif answers.setdefault((video, text), answer) != answer:
                 raise DatasetError(f"{place}: {video!r} has two answers to the same question")
             else:
-                found.questions.append(_question(video, text, answer))
-    before = len(found.questions)
-    unique = {(q["video"], q["conversations"][0]["value"]): q for q in found.questions}
-    found.questions = list(unique.values())
-    mended["questions asked in both languages were kept once"] = before - len(unique)
-    found.notes = [f"{count} {what}" for what, count in sorted(mended.items()) if count]
-    return found
+                data.questions.append(_question(video, text, answer))
+    before = len(data.questions)
+    unique = {(q["video"], q["conversations"][0]["value"]): q for q in data.questions}
+    data.questions = list(unique.values())
+    corrections["questions asked in both languages were kept once"] = before - len(unique)
+    data.notes = [f"{count} {what}" for what, count in sorted(corrections.items()) if count]
+    return data
 
 
 def _entries(path: Path) -> Any:
-    """The objects of a file, each with its place for messages."""
+    """The objects of a file, each with its place in the file, for messages."""
     try:
         lines = path.read_text("utf-8-sig").split("\n")
     except OSError as error:
@@ -124,8 +127,8 @@ def _entries(path: Path) -> Any:
                 raise DatasetError(f"{path}, line {number}: not JSON: {error}") from error
 
 
-def _parsed(place: str, entry: Any, mended: Counter[str]) -> tuple[str, str, str]:
-    """Video, question and answer of an object, mended."""
+def _parsed(place: str, entry: Any, corrections: Counter[str]) -> tuple[str, str, str]:
+    """Video, question and answer of an object, corrected."""
     try:
         human, ai = entry["conversations"]
         video, text, answer = str(entry["video"]), human["value"], ai["value"].strip()
@@ -134,36 +137,38 @@ def _parsed(place: str, entry: Any, mended: Counter[str]) -> tuple[str, str, str
             f"{place}: not in the official layout ({type(error).__name__}: {error})"
         ) from error
     if "\ufeff" in video:
-        mended["byte-order marks taken out of names"] += 1
+        corrections["byte-order marks taken out of names"] += 1
         video = video.replace("\ufeff", "")
     text = text.removeprefix("<|video|>").strip()
-    return video, _OPTION.sub(lambda option: _english(option, mended), text), answer
+    return video, _OPTION.sub(lambda option: _english(option, corrections), text), answer
 
 
-def _english(option: re.Match[str], mended: Counter[str]) -> str:
+def _english(option: re.Match[str], corrections: Counter[str]) -> str:
     letter, words = option.groups()
     if words in ENGLISH:
-        mended["Chinese options put into English"] += 1
+        corrections["Chinese options put into English"] += 1
     elif words in SPELLING:
-        mended["misspelt options mended"] += 1
+        corrections["misspelt options corrected"] += 1
     return f"{letter}:[{ENGLISH.get(words) or SPELLING.get(words) or words}]"
 
 
 def _add_score(
-    found: Official,
+    data: OfficialData,
     place: str,
     video: str,
     dimension: str,
     mos: Any,
     answer: str,
-    mended: Counter[str],
+    corrections: Counter[str],
 ) -> None:
     if not isinstance(mos, int | float) or not 0 <= mos <= 100:
         raise DatasetError(f"{place}: the rating of {video!r} has the mos {mos!r}, not 0 to 100")
-    if found.labels[video].setdefault(dimension, float(mos)) != mos:
+    if data.labels[video].setdefault(dimension, float(mos)) != mos:
         raise DatasetError(f"{place}: {video!r} has two MOS in {dimension}")
     if level(mos / 100) not in answer:
-        mended["level words that are not that fifth of [0, 100]; levels are made from the MOS"] += 1
+        corrections[
+            "level words that are not those of the MOS in [0, 100]; levels are made from the MOS"
+        ] += 1
 
 
 def _question(video: str, text: str, answer: str) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""The public databases of the paper: what their label files look like and what they must hold.
+"""The public databases of the paper: what their label files look like and how large they are.
 
-A database can come in several layouts (its own files, or the lists that FAST-VQA and DOVER made
-of it); the first layout whose files are all there is read.
+A database can come in several layouts: its own files, or the lists that FAST-VQA and DOVER made of
+it. The first layout whose files are all there is read.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ...errors import DatasetError
-from ..videos import read_csv
-from .matlab import read_matlab
+from .label_files import read_list, read_mat, read_table
 
 Reader = Callable[[Path], pd.DataFrame]
 
@@ -29,8 +27,8 @@ class LabelFile:
     Attributes:
         pattern: its name, as a glob below the database's folder.
         read: gives a column `video`, MOS by dimension, and what else is in the file.
-        part: "train", "val", "test", TEST_1080P, or "" where the file does not belong to one; a
-            column `part` of the file itself comes before it.
+        part: of all videos in the file: "train", "val", "test" or TEST_1080P; "" where the file
+            says it in a column `part`, or where there are no parts.
         size: published number of videos, 0 where it is not known.
     """
 
@@ -48,93 +46,14 @@ class Database:
         mos_range: lowest and highest MOS that it can have.
         videos: published number of videos.
         layouts: of its label files.
-        name_until: the part of a video file's stem that names it, where more follows.
+        name_until: what follows the name in the stem of a video file, where more follows:
+            "_" where `123_original.mp4` is the video `123`.
     """
 
     mos_range: tuple[float, float]
     videos: int
     layouts: tuple[tuple[LabelFile, ...], ...]
     name_until: str = ""
-
-
-def read_list(
-    path: Path, columns: tuple[str, ...] = ("duration", "fps", "overall")
-) -> pd.DataFrame:
-    """A file without a header: a name and three numbers a line, -1 for one that is not known.
-
-    Raises:
-        DatasetError: not such a file.
-    """
-    table = read_csv(path, header=None, skipinitialspace=True)
-    if table.shape[1] != 1 + len(columns):
-        raise DatasetError(
-            f"{path}: {table.shape[1]} columns, not a name and {len(columns)} numbers"
-        )
-    table.columns = pd.Index(["video", *columns])
-    for name in columns:
-        table[name] = numbers(path, table, name)
-    known = [name for name in columns if name == "overall" or not (table[name] == -1).all()]
-    return table[["video", *known]]
-
-
-def read_table(
-    path: Path, columns: Mapping[str, str], extension: str = "", text: Sequence[str] = ()
-) -> pd.DataFrame:
-    """A CSV file with a header.
-
-    Args:
-        path: the file.
-        columns: its name for `video`, for each dimension, and for what else is to be kept.
-        extension: what the file leaves out of the videos' names.
-        text: which of the other columns hold text, beside `part`.
-
-    Raises:
-        DatasetError: a column is not there, or a MOS is not a number.
-    """
-    table = read_csv(path)
-    for theirs in columns.values():
-        if theirs not in table.columns:
-            raise DatasetError(
-                f"{path}: no column {theirs!r}; the columns are {', '.join(table.columns)}"
-            )
-    table = table[list(columns.values())].set_axis(list(columns), axis=1)
-    table["video"] += extension
-    for name in columns:
-        if name not in ("video", "part", *text):
-            table[name] = numbers(path, table, name)
-    return table
-
-
-def read_mat(path: Path, columns: Mapping[str, str], extension: str = "") -> pd.DataFrame:
-    """A MATLAB file with a vector of names and vectors of numbers; arguments as in `read_table`.
-
-    Raises:
-        DatasetError: a vector is not there, or they differ in length.
-    """
-    found = read_matlab(path)
-    missing = [name for name in columns.values() if name not in found]
-    if missing:
-        raise DatasetError(f"{path}: no vector {missing[0]!r}; the vectors are {', '.join(found)}")
-    chosen = {ours: found[theirs] for ours, theirs in columns.items()}
-    if len({len(column) for column in chosen.values()}) > 1:
-        raise DatasetError(f"{path}: {', '.join(columns.values())} differ in length")
-    table = pd.DataFrame(chosen)
-    table["video"] = table["video"].astype(str) + extension
-    return table
-
-
-def numbers(path: Path, table: pd.DataFrame, name: str) -> "pd.Series[float]":
-    """A column of text as numbers, NaN where a cell is empty.
-
-    Raises:
-        DatasetError: a cell is not a number.
-    """
-    values = pd.to_numeric(table[name], errors="coerce")
-    wrong = values.isna() & (table[name].astype(str).str.strip() != "")
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise DatasetError(f"{path}: {name} of {table['video'].iloc[row]!r} is not a number")
-    return values.astype(float)
 
 
 def _lsvq_labels(path: Path) -> pd.DataFrame:

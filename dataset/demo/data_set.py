@@ -1,69 +1,41 @@
 """The demo's data set: real H.264 files with known distortions, rated by simulated subjects.
 
-Every source scene appears in several versions; a scene is wholly in one part of the split. The
-videos, labels and split depend on nothing but the seed. The price: 200 files, about 60 MB.
+Every source scene appears in several versions; all versions of a scene are in the same part of the
+split. The videos, labels and split depend on nothing but the seed. The price: 200 files, about
+60 MB.
 """
 
 import csv
-import json
 import multiprocessing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..progress import Progress, no_progress
 from ..videos import DIMENSIONS
-from .distortions import TYPES, Recipe, render, write_video
-from .scenes import PHOTOGRAPHS, SCENES, scene
-
-DISTORTIONS = DIMENSIONS[:-1]
-"""The five dimensions that are distorted; `overall` follows from them."""
-
-VERSIONS = 8
-"""Versions of each scene."""
+from .distortions import render
+from .frames import write_video
+from .photographs import PHOTOGRAPHS
+from .plan import TEST_SCENES, VAL_SCENES, DemoVideo, plan_demo
+from .questions import write_questions
+from .scenes import scene
 
 SUBJECTS = 20
 """Simulated raters (FineVD: 22, paper section 3.2)."""
 
-TEST_SCENES = (
-    "coffee",
-    "gravel",
-    "china",
-    "portrait",
-    "city",
-    "dunes",
-)
-VAL_SCENES = ("cat", "tissue", "plasma")
-"""Scenes held out of training; all others train."""
-
-
-@dataclass(frozen=True)
-class DemoVideo:
-    """A video to make: its scene, what is done to it, and its true quality in [0, 1]."""
-
-    scene: str
-    name: str
-    world_seed: int
-    recipe: Recipe
-    quality: Mapping[str, float]
-
 
 def generate_demo(
-    folder: Path,
-    *,
-    seed: int = 0,
-    processes: int = 2,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    folder: Path, *, seed: int = 0, processes: int = 2, progress: Progress = no_progress
 ) -> None:
-    """Make the demo's data set in `folder`, unless it is there already.
+    """Make the demo's data set in `folder`, unless it is already there.
 
     Args:
         folder: gets clips/*.mp4, videos.csv, ratings.csv, questions.jsonl and splits/scenes.csv.
-        seed: of everything that is drawn.
-        processes: how many processes draw and encode.
+        seed: of everything random.
+        processes: how many processes draw and encode the videos.
         progress: called with the number of finished videos and their total.
 
     Raises:
@@ -83,48 +55,13 @@ def generate_demo(
     rng = np.random.default_rng([seed, 1])
     ratings = rate([video.quality for video in videos], rng)
     _write_ratings(folder / "ratings.csv", videos, ratings)
-    _write_questions(folder / "questions.jsonl", videos, rng)
+    write_questions(folder / "questions.jsonl", videos, rng)
     _write_split(folder / "splits" / "scenes.csv", videos)
     _write_videos(folder / "videos.csv", videos, ratings)
 
 
-def plan_demo(seed: int) -> list[DemoVideo]:
-    """Draw the recipes: a scene's first version is nearly clean, the others mix distortions."""
-    videos = []
-    for number, name in enumerate(SCENES):
-        rng = np.random.default_rng([seed, 0, number])
-        world_seed = int(rng.integers(2**31))
-        for version in range(VERSIONS):
-            strengths = _strengths(rng, clean=version == 0)
-            recipe = Recipe(
-                types={d: str(rng.choice(TYPES[d])) for d in DISTORTIONS},
-                strengths=strengths,
-                seed=int(rng.integers(2**31)),
-            )
-            file = f"clips/{name}_{version}.mp4"
-            videos.append(DemoVideo(name, file, world_seed, recipe, true_quality(strengths)))
-    return videos
-
-
-def _strengths(rng: np.random.Generator, *, clean: bool) -> dict[str, float]:
-    drawn = {}
-    for dimension in DISTORTIONS:
-        active = rng.random() < 0.6 and not clean
-        drawn[dimension] = round(float(rng.uniform(0.1, 1) if active else rng.uniform(0, 0.06)), 3)
-    return drawn
-
-
-def true_quality(strengths: Mapping[str, float]) -> dict[str, float]:
-    """Quality in [0, 1] by dimension; overall is halfway between mean and worst (paper, A.3)."""
-    quality = {d: 1 - strengths[d] for d in DISTORTIONS}
-    values = list(quality.values())
-    return quality | {"overall": 0.5 * min(values) + 0.5 * sum(values) / len(values)}
-
-
 def rate(quality: list[Mapping[str, float]], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Ratings of simulated subjects on the five-level scale.
-
-    Each subject has a bias and a scatter of their own.
+    """Ratings of simulated subjects, who each have a bias and a scatter of their own.
 
     Returns:
         Integers 1 (bad) to 5 (excellent), shape (videos, dimensions, subjects).
@@ -175,58 +112,3 @@ def _category(video: DemoVideo) -> str:
 def _write_split(path: Path, videos: list[DemoVideo]) -> None:
     parts = dict.fromkeys(TEST_SCENES, "test") | dict.fromkeys(VAL_SCENES, "val")
     _write_csv(path, ["video", "part"], [[v.name, parts.get(v.scene, "train")] for v in videos])
-
-
-def _write_questions(path: Path, videos: list[DemoVideo], rng: np.random.Generator) -> None:
-    """Five yes-or-no and two "which" questions a video, in the official wording and layout."""
-    with path.open("w", encoding="utf-8") as file:
-        for video in videos:
-            for text, answer in _questions(video, rng):
-                turns = [{"from": "human", "value": text}, {"from": "ai", "value": answer}]
-                file.write(json.dumps({"video": video.name, "conversations": turns}) + "\n")
-
-
-def _questions(video: DemoVideo, rng: np.random.Generator) -> list[tuple[str, str]]:
-    strengths, visible = video.recipe.strengths, 0.3
-    asked = []
-    for d in DISTORTIONS:
-        what = f"{d} distortion" if d in ("color", "temporal") else d
-        text = (
-            f"If there is no {what} in the video, please answer [No]. "
-            f"If there is {what} in the video, please answer [Yes]."
-        )
-        asked.append((text, "Yes" if strengths[d] > visible else "No"))
-    worst = max(DISTORTIONS, key=lambda d: strengths[d])
-    good = strengths[worst] <= visible
-    others = [d for d in DISTORTIONS if strengths[d] <= visible and d != worst]
-
-    right = "None" if good else video.recipe.types[worst]
-    wrong = [str(rng.choice(TYPES[d])) for d in others[:3]] + ([] if good else ["None"])
-    options, answer = _lettered(right, wrong, rng)
-    asked.append(
-        (
-            f"Please select one distortion type from below options{options}"
-            "Just answer the corresponding letter.",
-            answer,
-        )
-    )
-    right = "Video quality is good" if good else worst.capitalize()
-    wrong = [d.capitalize() for d in DISTORTIONS if d != worst][:3]
-    wrong += [] if good else ["Video quality is good"]
-    options, answer = _lettered(right, wrong[-3:], rng)
-    asked.append(
-        (
-            "Which distortion dimension has the greatest impact on video quality, choose from the "
-            f"following options{options}(Just answer the corresponding letter)",
-            answer,
-        )
-    )
-    return asked
-
-
-def _lettered(right: str, wrong: list[str], rng: np.random.Generator) -> tuple[str, str]:
-    """Options in a drawn order with letters, and the letter of the right one."""
-    options = [str(option) for option in rng.permutation([right, *wrong])]
-    letters = "ABCDEFGH"
-    listed = ", ".join(f"{a}:[{o}]" for a, o in zip(letters, options, strict=False))
-    return "{" + listed + "}", letters[options.index(right)]

@@ -6,20 +6,14 @@ A strength is a number in [0, 1]: 0 leaves the video as it is, 1 is as bad as it
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from .scenes import HEIGHT, WIDTH, Draw, Frame
-
-FPS = 24
-FRAMES = 48
-"""Frames of a demo video, two seconds."""
+from .frames import FPS, FRAMES, HEIGHT, WIDTH, Frame, to_bytes
+from .scenes import Draw
 
 TYPES = {
     "color": ("high saturation", "color cast", "over dark", "over bright"),
@@ -30,13 +24,10 @@ TYPES = {
 }
 """The distortion types of each dimension; one of them is drawn for each video."""
 
-CONSTANT_QUALITY = 14
-"""x264's CRF of a video without artifacts: visually lossless at this size."""
-
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done to a scene: a type and a strength for each dimension but `overall`."""
+    """How a scene is distorted: a type and a strength for each dimension but `overall`."""
 
     types: dict[str, str]
     strengths: dict[str, float]
@@ -49,12 +40,12 @@ def render(draw: Draw, recipe: Recipe) -> list[Frame]:
     Noise comes last, as an encoder would smooth it away.
     """
     rng = np.random.default_rng(recipe.seed)
-    s, kind = recipe.strengths, recipe.types
-    frames = _capture(draw, kind["temporal"], s["temporal"], rng)
-    frames = [_color(frame, kind["color"], s["color"]) for frame in frames]
-    frames = [_blur(frame, kind["blur"], s["blur"]) for frame in frames]
-    frames = [_compress(frame, s["artifact"]) for frame in frames]
-    return [_noise(frame, kind["noise"], s["noise"], rng) for frame in frames]
+    strength, kind = recipe.strengths, recipe.types
+    frames = _capture(draw, kind["temporal"], strength["temporal"], rng)
+    frames = [_color(frame, kind["color"], strength["color"]) for frame in frames]
+    frames = [_blur(frame, kind["blur"], strength["blur"]) for frame in frames]
+    frames = [_compress(frame, strength["artifact"]) for frame in frames]
+    return [_noise(frame, kind["noise"], strength["noise"], rng) for frame in frames]
 
 
 def _capture(draw: Draw, kind: str, strength: float, rng: np.random.Generator) -> list[Frame]:
@@ -80,7 +71,7 @@ def _capture(draw: Draw, kind: str, strength: float, rng: np.random.Generator) -
 def _blur(frame: Frame, kind: str, strength: float) -> Frame:
     if strength == 0:
         return frame
-    image = Image.fromarray(_bytes(frame))
+    image = Image.fromarray(to_bytes(frame))
     if kind == "gaussian blur":
         image = image.filter(ImageFilter.GaussianBlur(3 * strength))
     else:
@@ -115,31 +106,9 @@ def _color(frame: Frame, kind: str, strength: float) -> Frame:
 
 
 def _compress(frame: Frame, strength: float) -> Frame:
-    """What a motion JPEG camera on a low bitrate leaves: blocks of 8 x 8 pixels."""
+    """Compress as a motion JPEG camera at a low bitrate does: blocks of 8 x 8 pixels."""
     if strength == 0:
         return frame
     file = BytesIO()
-    Image.fromarray(_bytes(frame)).save(file, "JPEG", quality=round(70 * 0.05**strength))
+    Image.fromarray(to_bytes(frame)).save(file, "JPEG", quality=round(70 * 0.05**strength))
     return np.asarray(Image.open(file), dtype=np.float32) / 255
-
-
-def write_video(path: Path, frames: list[Frame]) -> None:
-    """Encode frames as H.264 in an MP4 file, visually lossless."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        # One thread: the same bytes each time.
-        quality = str(CONSTANT_QUALITY)
-        stream.options = {"crf": quality, "preset": "veryfast", "x264-params": "threads=1"}
-        for frame in frames:
-            container.mux(stream.encode(_picture(frame)))
-        container.mux(stream.encode(None))
-
-
-def _picture(frame: Frame) -> av.VideoFrame:
-    return av.VideoFrame.from_ndarray(_bytes(frame), format="rgb24")
-
-
-def _bytes(frame: Frame) -> NDArray[np.uint8]:
-    return (frame * 255 + 0.5).astype(np.uint8)

@@ -1,6 +1,6 @@
 """The description of a dataset: the paper's figures 3, 4, 8 and 10 as a page and as CSV files.
 
-The page holds its drawings itself, in a light and a dark theme, without scripts or addresses.
+The page is one file: its drawings are in it, for a light and a dark theme, and it loads nothing.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from ..splitting.fingerprints import Progress
+from ..progress import Progress
 from ..videos import DIMENSIONS, Dataset
 from .features import FEATURES, measure_features
 
@@ -32,15 +32,15 @@ def describe(
     """Write the description of a dataset.
 
     Args:
-        dataset: with or without MOS and categories; what it has not is left out.
+        dataset: the tables on MOS are left out if it has none.
         out: the folder for `description.html`, `mos.csv`, `histograms.csv`, `categories.csv`,
-            `correlations.csv` and `features.csv`; what is there is replaced.
+            `correlations.csv` and `features.csv`; existing files are replaced.
         progress: called for each video whose features are computed.
-        features: whether to decode the videos; without, `features.csv` and its part are left out.
+        features: whether to decode the videos for `features.csv` and its part of the page.
         workers: as in `measure_features`.
 
     Returns:
-        The files.
+        The files that were written.
     """
     mos = mos_table(dataset)
     tables: dict[str, pd.DataFrame] = {}
@@ -63,7 +63,7 @@ def describe(
 
 
 def mos_table(dataset: Dataset) -> pd.DataFrame:
-    """MOS by video (rows, by id) and dimension (columns, those that have a label)."""
+    """The MOS: a row for each video id, a column for each dimension that has labels."""
     index = pd.Index(dataset.ids, name="video")
     table = pd.DataFrame([dict(video.labels) for video in dataset], index=index)
     return table.reindex(columns=[d for d in DIMENSIONS if d in table])
@@ -85,12 +85,12 @@ def by_category(dataset: Dataset, mos: pd.DataFrame) -> pd.DataFrame:
     long = mos.assign(category=categories[categories != ""]).melt(
         "category", var_name="dimension", value_name="mos"
     )
-    found = long.dropna().groupby(["category", "dimension"])["mos"].describe()
-    return found.rename(columns={"count": "videos"})
+    table = long.dropna().groupby(["category", "dimension"])["mos"].describe()
+    return table.rename(columns={"count": "videos"})
 
 
 def correlations(mos: pd.DataFrame) -> pd.DataFrame:
-    """SRCC and PLCC of each pair of dimensions, over the videos that have both."""
+    """SRCC and PLCC of each pair of dimensions, over the videos that have labels in both."""
     tables = {
         "srcc": mos.corr("spearman", min_periods=3),
         "plcc": mos.corr("pearson", min_periods=3),
@@ -129,7 +129,7 @@ def _page(dataset: Dataset, mos: pd.DataFrame, tables: dict[str, pd.DataFrame]) 
 def _panel(
     name: str, values: "pd.Series[float]", span: tuple[float, float] | None
 ) -> dict[str, Any]:
-    """A histogram and its key figures; without a span it reaches from least to greatest."""
+    """A histogram and its key figures; without a span it reaches from the lowest to the highest."""
     known = values.dropna().to_numpy(np.float64)
     low, high = span or (float(known.min()), float(known.max()))
     counts = np.histogram(known, np.linspace(low, high if high > low else low + 1, BINS + 1))[0]
@@ -148,7 +148,7 @@ def _panel(
 def _categories(
     dataset: Dataset, mos: pd.DataFrame, span: tuple[float, float]
 ) -> list[dict[str, Any]]:
-    """A panel of the overall MOS (or the first there is) for each category, largest first."""
+    """A panel of the overall MOS (else the first dimension's) for each category, largest first."""
     if mos.columns.empty:
         return []
     values = mos["overall" if "overall" in mos else mos.columns[0]]
@@ -163,5 +163,5 @@ def _correlation(value: float) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that count, with a true minus sign."""
+    """Three significant digits, with a real minus sign."""
     return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")

@@ -1,7 +1,7 @@
 """Five features of a video's pictures: colorfulness, brightness, contrast, SI and TI (figure 8).
 
-Luma is that of 8-bit limited range (16 to 235), into which other formats are converted, so that
-values compare between videos. The price: every frame is decoded and filtered once, about 25 ms a
+Luma has 8 bits and limited range (16 to 235); other formats are converted to it, so that values
+can be compared between videos. The price: every frame is decoded and filtered once, about 25 ms a
 frame of 1080p.
 """
 
@@ -19,8 +19,8 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ...errors import VideoError
-from ..splitting.fingerprints import Progress
-from ..splitting.frames import frames
+from ..progress import Progress
+from ..splitting.frames import decode_frames
 
 FEATURES = ("colorfulness", "brightness", "contrast", "si", "ti")
 
@@ -32,17 +32,17 @@ def measure_features(
 
     Args:
         paths: of the videos.
-        progress: called for each.
-        workers: processes, one for each CPU if not given; one works in this process.
+        progress: called for each video.
+        workers: how many processes, by default one for each CPU; with 1, this process does all.
 
     Returns:
-        A row for each path, in their order: the columns of `FEATURES`, NaN for a video that cannot
-        be decoded, and `error`, empty for one that can.
+        A row for each path, in their order: the columns of `FEATURES`, and `error`. A video that
+        cannot be decoded has NaN and the reason as `error`; of the others `error` is empty.
     """
     workers = workers or os.cpu_count() or 1
     scheduler = "processes" if workers > 1 else "synchronous"
     tasks = [delayed(_row)(str(path)) for path in paths]
-    with _Counted(progress, len(tasks)):
+    with _DaskProgress(progress, len(tasks)):
         rows = compute(*tasks, scheduler=scheduler, num_workers=workers, chunksize=1)
     return pd.DataFrame(rows, columns=[*FEATURES, "error"])
 
@@ -54,8 +54,8 @@ def _row(path: str) -> dict[str, Any]:
         return {"error": str(error)}
 
 
-class _Counted(Callback):
-    """Tells the progress of a Dask computation."""
+class _DaskProgress(Callback):
+    """Reports the progress of a Dask computation."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -69,10 +69,10 @@ class _Counted(Callback):
 def video_features(path: Path) -> dict[str, float]:
     """The features of one video.
 
-    Colorfulness (Hasler and Suesstrunk 2003) of one frame a second, and mean and standard deviation
-    of the luma (brightness, contrast) of all frames, each as the mean over time. SI and TI by ITU-T
-    P.910 (2008): the maximum over time of the standard deviation of the Sobel gradient, and of the
-    difference to the frame before; a video of one frame has a TI of 0.
+    Means over time: colorfulness (Hasler and Suesstrunk 2003) of one frame a second; brightness and
+    contrast, the mean and standard deviation of the luma, of all frames. Maxima over time, by ITU-T
+    P.910 (2008): SI, the standard deviation of the Sobel gradient; TI, that of the difference from
+    the frame before. A video of one frame has a TI of 0.
 
     Raises:
         VideoError: the video cannot be decoded.
@@ -82,7 +82,7 @@ def video_features(path: Path) -> dict[str, float]:
     si, ti = 0.0, 0.0
     before: NDArray[np.int16] | None = None
     size: tuple[int, int] | None = None
-    for index, frame in enumerate(frames(path)):
+    for index, frame in enumerate(decode_frames(path)):
         size = size or (frame.width, frame.height)
         seconds = frame.time if frame.time is not None else index / 25
         if seconds >= len(colorful):
@@ -104,14 +104,14 @@ def video_features(path: Path) -> dict[str, float]:
 
 
 def _luma(frame: Any, size: tuple[int, int]) -> NDArray[np.int16]:
-    """Luma of shape (height, width); a stream that changes its size is scaled to the first one."""
+    """Luma of shape (height, width); frames of another size than the first are scaled to it."""
     plane = frame.reformat(*size, format="yuv420p", dst_color_range="MPEG").planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
     return rows[: size[1], : size[0]].astype(np.int16)
 
 
 def colorfulness(picture: NDArray[np.uint8]) -> float:
-    """Of a picture of shape (height, width, 3), RGB: 0 for grey, about 100 for vivid colours."""
+    """Colorfulness of an RGB picture (height, width, 3): 0 for grey, about 100 for vivid colors."""
     red, green, blue = (picture[..., channel].astype(np.float32) for channel in range(3))
     opponents = red - green, (red + green) / 2 - blue
     spread = math.hypot(*(float(channel.std()) for channel in opponents))
@@ -119,7 +119,7 @@ def colorfulness(picture: NDArray[np.uint8]) -> float:
 
 
 def spatial_information(luma: NDArray[np.int16]) -> float:
-    """Standard deviation of the Sobel gradient's size, without the outermost pixels.
+    """Standard deviation of the Sobel gradient's magnitude, without the outermost pixels.
 
     A picture that is less than 3 pixels wide or high has 0.
     """

@@ -1,8 +1,9 @@
-"""What tells whether two videos are the same: a hash of the bytes, a signature of the pictures.
+"""Which videos are the same: a hash of the bytes, and a signature of the pictures.
 
 The signature is a difference hash (is a pixel brighter than its right neighbour, 8 x 8) of one
-frame a second, for eight seconds. It survives compression, scaling, blur and noise. It does not
-survive a shift in time or a crop, and near duplicates by it are offered, not proven.
+frame a second, for eight seconds. It survives compression, scaling, blur and noise, but not a
+shift in time or a crop. Videos with similar signatures look alike; that is no proof that they are
+the same.
 """
 
 import hashlib
@@ -16,20 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import VideoError
-from .frames import frames
+from ..progress import Progress
+from .frames import decode_frames
 
 FRAMES = 8
 """Frames of a signature, one a second from half a second on."""
 
 NEAR = 0.1
-"""Near duplicates differ in at most this share of their bits (unrelated pictures: about half)."""
+"""Near duplicates differ in at most this share of their bits (unrelated videos: in about half)."""
 
 FLAT = 4.0
-"""Standard deviation in grey levels below which a small picture says nothing: black, a title."""
+"""Standard deviation in grey levels below which a frame says nothing: black, a plain title."""
 
 THREADS = 4
+"""Threads that hash or decode; both release the GIL."""
 
-Progress = Callable[[int, int], None]
 _Result = TypeVar("_Result")
 
 
@@ -39,27 +41,27 @@ class Signature:
 
     Attributes:
         bits: (FRAMES,) uint64.
-        told: (FRAMES,) bool, false for frames that are flat or that a short video does not have.
+        valid: (FRAMES,) bool, false for frames that are flat or beyond the end of a short video.
     """
 
     bits: NDArray[np.uint64]
-    told: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
 
 
 def content_hashes(paths: Iterable[Path], progress: Progress) -> dict[Path, str]:
-    """SHA-256 of each file's bytes, in hexadecimal; a file that is not there is left out."""
+    """SHA-256 of each file's bytes, in hexadecimal; missing files are left out."""
     return {path: found for path, found in _each(list(paths), _sha256, progress) if found}
 
 
 def signatures(paths: Iterable[Path], progress: Progress) -> dict[Path, Signature]:
-    """The signature of each video; one that cannot be decoded is left out."""
+    """The signature of each video; those that cannot be decoded are left out."""
     return {path: found for path, found in _each(list(paths), _try_signature, progress) if found}
 
 
 def _each(
     paths: Sequence[Path], function: Callable[[Path], _Result], progress: Progress
 ) -> Iterator[tuple[Path, _Result]]:
-    with ThreadPoolExecutor(THREADS) as pool:  # hashing and decoding let go of the GIL
+    with ThreadPoolExecutor(THREADS) as pool:
         for done, (path, result) in enumerate(
             zip(paths, pool.map(function, paths), strict=True), start=1
         ):
@@ -82,29 +84,29 @@ def _try_signature(path: Path) -> Signature | None:
 
 
 def signature(path: Path) -> Signature:
-    """The signature of one video; reads its first eight seconds.
+    """The signature of one video, from its first eight seconds.
 
     Raises:
         VideoError: it cannot be decoded.
     """
-    bits, told = np.zeros(FRAMES, np.uint64), np.zeros(FRAMES, np.bool_)
+    bits, valid = np.zeros(FRAMES, np.uint64), np.zeros(FRAMES, np.bool_)
     place = 0
-    for index, frame in enumerate(frames(path)):
+    for index, frame in enumerate(decode_frames(path)):
         seconds = frame.time if frame.time is not None else index / 25
         if seconds < place + 0.5:
             continue
         small = frame.reformat(width=72, height=64, format="gray", interpolation="AREA")
         grey = small.to_ndarray().reshape(8, 8, 9, 8).mean(axis=(1, 3))
         bits[place] = np.packbits(grey[:, :-1] > grey[:, 1:]).view(np.uint64)[0]
-        told[place] = grey.std() >= FLAT
+        valid[place] = grey.std() >= FLAT
         place += 1
         if place == FRAMES:
             break
-    return Signature(bits, told)
+    return Signature(bits, valid)
 
 
 def near_duplicates(found: Mapping[str, Signature]) -> list[tuple[str, str, float]]:
-    """Pairs of videos that look alike, with the share of bits in which they differ.
+    """The pairs of videos that look alike, with the share of bits in which they differ.
 
     Compares all pairs, in blocks: 39,000 videos take minutes and a few hundred MB.
     """
@@ -112,11 +114,11 @@ def near_duplicates(found: Mapping[str, Signature]) -> list[tuple[str, str, floa
     if not names:
         return []
     bits = np.stack([found[name].bits for name in names])
-    told = np.stack([found[name].told for name in names])
+    valid = np.stack([found[name].valid for name in names])
     pairs = []
     for start in range(0, len(names), 256):
         rows = slice(start, start + 256)
-        share = _differences(bits[rows], told[rows], bits[start:], told[start:])
+        share = _differences(bits[rows], valid[rows], bits[start:], valid[start:])
         for row, column in zip(*np.nonzero(share <= NEAR), strict=True):
             if row < column:  # both count from `start`
                 pairs.append((names[start + row], names[start + column], float(share[row, column])))
@@ -125,15 +127,15 @@ def near_duplicates(found: Mapping[str, Signature]) -> list[tuple[str, str, floa
 
 def _differences(
     bits: NDArray[np.uint64],
-    told: NDArray[np.bool_],
+    valid: NDArray[np.bool_],
     others: NDArray[np.uint64],
-    others_told: NDArray[np.bool_],
+    others_valid: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Share of differing bits, shape (rows, others); 1 where no frame can be compared."""
+    """Share of differing bits, shape (videos, others); 1 where no frame is valid in both."""
     differing = np.zeros((len(bits), len(others)))
     compared = np.zeros((len(bits), len(others)))
     for frame in range(FRAMES):
-        both = told[:, None, frame] & others_told[None, :, frame]
+        both = valid[:, None, frame] & others_valid[None, :, frame]
         differing += both * np.bitwise_count(bits[:, None, frame] ^ others[None, :, frame])
         compared += both
     return np.where(compared > 0, differing / np.maximum(64 * compared, 1), 1.0)

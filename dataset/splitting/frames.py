@@ -1,7 +1,7 @@
 """Decoding a video for its description and fingerprint: in order, one frame in memory at a time.
 
-The features that a model sees come from `finevq.extract`, which is stricter and has other
-decoders; here a frame that the decoder conceals changes a statistic a little.
+The features that a model sees come from `finevq.extract`, which refuses damaged videos; here a
+damaged frame that the decoder fills in only changes a statistic a little.
 """
 
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ import av
 from ...errors import VideoError
 
 
-def frames(path: Path) -> Iterator[Any]:
+def decode_frames(path: Path) -> Iterator[Any]:
     """The frames of the first video stream, as `av.VideoFrame`, in the order they are shown.
 
     Raises:
-        VideoError: no such file, no video in it, or nothing that can be decoded.
+        VideoError: no such file, no video stream in it, or no frame that can be decoded.
     """
     count = 0
     try:

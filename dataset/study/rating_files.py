@@ -1,14 +1,10 @@
-"""A subjective study's files: raw ratings and attribute labels in, a dataset out.
+"""Reading the raw ratings of a study from a CSV file.
 
-Ratings are long (`subject,video,dimension,score`, a row a rating) or wide (`video`, perhaps
-`dimension`, and a column for each subject). Attributes are long: `subject,video,dimension,
-attribute`, a row for each option that a subject ticked.
+A file is long (`subject,video,dimension,score`, a row a rating) or wide (`video`, perhaps
+`dimension`, and a column for each subject).
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +13,12 @@ import pyarrow as pa
 from pyarrow import csv
 
 from ...errors import DatasetError
-from ..manifest import write_dataset
-from ..videos import DIMENSIONS, read_csv
-from .ratings import Array, Index, Mask, Opinions, Ratings, Rule, opinions
-
-NO_DISTORTION = "none"
-"""The option of a subject who sees no distortion in a dimension (paper, section 3.2)."""
-
+from ..tables import read_csv, refuse_rows
+from ..videos import DIMENSIONS
+from .ratings import Array, Index, Mask, Ratings
 
 _NAMES = ("subject", "video", "dimension", "score")
+"""Our names of the columns."""
 
 
 def load_ratings(
@@ -39,19 +32,19 @@ def load_ratings(
     """Read raw ratings.
 
     Args:
-        path: a CSV file, long where it has the columns `subject` and `score`, else wide.
+        path: a CSV file: long if it has the columns `subject` and `score`, else wide.
         scale: lowest and highest score that could be given.
         dimension: what was rated, for a file without a column `dimension`.
         columns: the file's own names for `subject`, `video`, `dimension`, `score`.
-        missing: how the file writes "not rated", beside an empty cell.
+        missing: what stands for "not rated" in the file; an empty cell always does.
 
     Raises:
-        DatasetError: not a UTF-8 CSV file, a column that is not there, a score that is not a number
-            on the scale, an unknown dimension, a name left empty, or a rating given twice.
+        DatasetError: not a UTF-8 CSV file, a missing column, a score that is not a number on the
+            scale, an unknown dimension, an empty name, or a rating given twice.
     """
     names = dict(zip(_NAMES, _NAMES, strict=True)) | dict(columns or {})
     header = list(read_csv(path, nrows=0).columns)
-    _require(path, header, [*(columns or {}).values(), names["video"]])
+    require_columns(path, header, [*(columns or {}).values(), names["video"]])
     if {names["subject"], names["score"]} <= set(header):
         table = _read_long(path, names, header, missing)
     else:
@@ -61,20 +54,17 @@ def load_ratings(
     if table.empty:
         raise DatasetError(f"{path}: no ratings")
     score = _scores(path, table, scale)
-    _check_names(path, table, ("subject", "video", "dimension"))
+    check_names(path, table, ("subject", "video", "dimension"))
     subject, subjects = _codes(table["subject"])
     video, videos = _codes(table["video"])
-    code, found = _codes(table["dimension"])
-    dimensions = [name for name in DIMENSIONS if name in found]
-    order = np.array([dimensions.index(name) for name in found], dtype=np.intp)
-    ratings = Ratings(subject, video, order[code], score, subjects, videos, dimensions, scale)
-    _refuse(
+    code, in_file_order = _codes(table["dimension"])
+    dimensions = [name for name in DIMENSIONS if name in in_file_order]
+    position = np.array([dimensions.index(name) for name in in_file_order], dtype=np.intp)
+    ratings = Ratings(subject, video, position[code], score, subjects, videos, dimensions, scale)
+    refuse_rows(
         path,
         table,
-        _repeated(
-            ratings.item * len(subjects) + subject,
-            len(videos) * len(dimensions) * len(subjects),
-        ),
+        _repeated(ratings.item * len(subjects) + subject, ratings.items * len(subjects)),
         lambda row: (
             f"{row['subject']} rates {row['video']!r} in {row['dimension']} a second time; keep one"
         ),
@@ -82,99 +72,44 @@ def load_ratings(
     return ratings
 
 
-def load_attributes(path: Path, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """The attribute labels that more than half of a video's subjects ticked.
-
-    Args:
-        path: a CSV file with the columns `subject`, `video`, `dimension`, `attribute`.
-        columns: the file's own names for them.
-
-    Returns:
-        `video, dimension, attribute, votes, subjects`, videos in the order of the file; `subjects`
-        counts those who labelled the video. `none` is a label like any other.
+def require_columns(path: Path, header: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse a file that lacks a column.
 
     Raises:
-        DatasetError: not a UTF-8 CSV file, a missing column, an empty name, an unknown dimension,
-            or an option that a subject ticks twice.
+        DatasetError: names the column and those that the file has.
     """
-    wanted = ["subject", "video", "dimension", "attribute"]
-    names = dict(zip(wanted, wanted, strict=True)) | dict(columns or {})
-    table = read_csv(path)
-    _require(path, list(table.columns), list(names.values()))
-    table = table.rename(columns={theirs: ours for ours, theirs in names.items()})
-    table = table[wanted].copy()
-    table["attribute"] = table["attribute"].str.strip().replace("None", NO_DISTORTION)
-    _check_names(path, table, wanted)
-    _refuse(
-        path,
-        table,
-        table.duplicated().to_numpy(),
-        lambda row: f"{row['subject']} ticks {row['attribute']!r} of {row['video']!r} twice",
-    )
-    subjects = table.groupby("video", sort=False)["subject"].nunique()
-    votes = table.groupby(["video", "dimension", "attribute"], sort=False).size()
-    counted = votes.rename("votes").reset_index()
-    counted["subjects"] = counted["video"].map(subjects)
-    return counted[2 * counted["votes"] > counted["subjects"]].reset_index(drop=True)
-
-
-def write_study(
-    folder: Path,
-    name: str,
-    root: Path,
-    ratings: Ratings,
-    rule: Rule,
-    attributes: pd.DataFrame | None = None,
-) -> Opinions:
-    """Turn a study into a dataset: its MOS, its attribute labels and what was removed.
-
-    Writes `videos.csv` and `dataset.toml`, `ratings.json` (the rule and what it did),
-    `removed.csv` (every rating left out, with its reason) and, where given, `attributes.csv`.
-
-    Args:
-        folder: where to; it must not hold a dataset.
-        name: of the dataset.
-        root: where the videos lie.
-        ratings: of the study.
-        rule: one of `RULES`, or one's own.
-        attributes: what `load_attributes` returned.
-
-    Raises:
-        DatasetError: the folder holds a dataset, or the rule leaves no rating.
-    """
-    found = opinions(ratings, rule)
-    table = found.mos.round(6).reset_index()
-    mos = table[list(ratings.dimensions)]
-    low, high = rule.scale(ratings)
-    mos_range = (min(low, float(mos.min().min())), max(high, float(mos.max().max())))
-    write_dataset(folder, table, name=name, root=root, mos_range=mos_range, split="random1")
-    found.removed.to_csv(folder / "removed.csv", index=False, lineterminator="\n")
-    if attributes is not None:
-        attributes.to_csv(folder / "attributes.csv", index=False, lineterminator="\n")
-    report = {
-        "rule": asdict(rule),
-        "videos": len(ratings.videos),
-        "subjects": len(ratings.subjects),
-        "dimensions": list(ratings.dimensions),
-        "ratings": len(ratings.score),
-        "removed": {str(k): int(n) for k, n in found.removed["reason"].value_counts().items()},
-        "outlier_share": found.outlier_share,
-        "rejected_subjects": dict(found.rejected),
-        "mos_range": mos_range,
-        "notes": found.notes,
-    }
-    text = json.dumps(report, indent=2, ensure_ascii=False)
-    (folder / "ratings.json").write_text(text + "\n", "utf-8")
-    return found
-
-
-def _require(path: Path, header: list[str], names: list[str]) -> None:
     for name in names:
         if name not in header:
             raise DatasetError(
                 f"{path}: no column {name!r}; the columns are {', '.join(map(repr, header))}; map "
-                "them with --columns video=NAME,..."
+                "them with --columns, such as video=NAME"
             )
+
+
+def check_names(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a table with an empty name or an unknown dimension.
+
+    Args:
+        path: the file, for the message.
+        table: with a column `dimension`.
+        columns: that must not have an empty cell.
+
+    Raises:
+        DatasetError: names the first row that is wrong.
+    """
+    for column in columns:
+        empty = (table[column] == "").to_numpy()
+        refuse_rows(path, table, empty, _message(f"no {column}"))
+    refuse_rows(
+        path,
+        table,
+        _unknown(table["dimension"]),
+        lambda row: f"{row['dimension']!r} is not a dimension; they are {', '.join(DIMENSIONS)}",
+    )
+
+
+def _message(text: str) -> "Callable[[pd.Series[str]], str]":
+    return lambda row: text
 
 
 def _read_long(
@@ -183,7 +118,7 @@ def _read_long(
     ours = {names[name]: name for name in _NAMES if names[name] in header}
     score = names["score"]
     coded = pa.dictionary(pa.int32(), pa.string())
-    try:  # names are coded while they are read: pandas takes four times as long for text
+    try:  # pyarrow codes the names while it reads them; pandas takes four times as long for text
         read = csv.read_csv(
             path,
             parse_options=csv.ParseOptions(ignore_empty_lines=False),
@@ -195,13 +130,12 @@ def _read_long(
         )
         rated = read[score].is_valid()
         table: pd.DataFrame = read.filter(rated).unify_dictionaries().to_pandas()
-        if len(table) < len(
-            rated
-        ):  # a name may have no rating left; messages name rows of the file
+        if len(table) < len(rated):
+            # A name may have no rating left, and messages count the rows of the file.
             for name in set(ours) - {score}:
                 table[name] = table[name].cat.remove_unused_categories()
             table.index = pd.Index(np.flatnonzero(rated.to_numpy()))
-    except pa.ArrowInvalid:  # read it again in the way that finds out what is wrong and where
+    except pa.ArrowInvalid:  # read again as text, so that the checks find what is wrong and where
         table = read_csv(path)[list(ours)]
         table = table[~table[score].str.strip().isin(["", missing])]
     return table.rename(columns=ours)
@@ -221,61 +155,35 @@ def _read_wide(
 def _scores(path: Path, table: pd.DataFrame, scale: tuple[float, float]) -> Array:
     low, high = scale
     numbers = pd.to_numeric(table["score"], errors="coerce").to_numpy(np.float64)
-    _refuse(
+    refuse_rows(
         path,
         table,
         ~((numbers >= low) & (numbers <= high)),
         lambda row: (
             f"the score {row['score']} of {row['subject']} is not a number in [{low:g}, "
-            f"{high:g}]; say the scale with --scale, and with --missing what stands for no rating"
+            f"{high:g}]; give the scale with --scale, and with --missing what stands for no rating"
         ),
     )
     return numbers
 
 
-def _check_names(path: Path, table: pd.DataFrame, names: Sequence[str]) -> None:
-    for name in names:
-        empty = (table[name] == "").to_numpy()
-        _refuse(path, table, empty, partial(_no_name, name))
-    _refuse(
-        path,
-        table,
-        _unknown(table["dimension"]),
-        lambda row: f"{row['dimension']!r} is not a dimension; they are {', '.join(DIMENSIONS)}",
-    )
-
-
 def _unknown(dimensions: "pd.Series[str]") -> Mask:
+    """Which cells are not one of `DIMENSIONS`."""
     if set(_codes(dimensions)[1]) <= set(DIMENSIONS):
         return np.zeros(len(dimensions), dtype=np.bool_)
     return ~dimensions.isin(DIMENSIONS).to_numpy()
 
 
-def _no_name(name: str, row: "pd.Series[str]") -> str:
-    return f"no {name}"
-
-
-def _refuse(
-    path: Path, table: pd.DataFrame, wrong: Mask, message: "Callable[[pd.Series[str]], str]"
-) -> None:
-    """Raise what the message says of the first wrong row; rows count from the header = 1."""
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise DatasetError(
-            f"{path}, row {int(table.index[first]) + 2}: {message(table.iloc[first])}"
-        )
-
-
 def _codes(names: "pd.Series[str]") -> tuple[Index, list[str]]:
-    """Positions in the list of names, which is in the order of the file."""
-    if isinstance(names.dtype, pd.CategoricalDtype):  # read so, and coded in that order
+    """Each cell's position in the list of names, and that list, in the order of the file."""
+    if isinstance(names.dtype, pd.CategoricalDtype):  # pyarrow coded it in that order
         return np.asarray(names.cat.codes, dtype=np.intp), names.cat.categories.tolist()
-    codes, found = pd.factorize(names)
-    return codes.astype(np.intp), [str(name) for name in found]
+    codes, unique = pd.factorize(names)
+    return codes.astype(np.intp), [str(name) for name in unique]
 
 
 def _repeated(codes: Index, size: int) -> Mask:
-    """Which codes, of so many possible ones, were there before."""
+    """Which codes, all less than `size`, occurred before."""
     if size < 8 * len(codes) and np.bincount(codes, minlength=1).max() == 1:
-        return np.zeros(len(codes), dtype=np.bool_)  # a tenth of the time
+        return np.zeros(len(codes), dtype=np.bool_)  # a tenth of the time that `duplicated` takes
     return pd.Series(codes).duplicated().to_numpy()

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from ...dataset.questions import load_questions
 from ...dataset.splits import Part, load_split
-from ...dataset.videos import DIMENSIONS, Dataset, read_csv
+from ...dataset.tables import read_csv
+from ...dataset.videos import DIMENSIONS, Dataset
 from ...errors import DatasetError, FineVQError
 from ...train.model.checkpoint import digest
 from ...train.prompts import PROFILES

@@ -1,4 +1,4 @@
-"""Small datasets in tmp_path: only their text files, as no test here opens a video."""
+"""Small datasets in tmp_path, without video files."""
 
 from collections.abc import Callable
 from pathlib import Path

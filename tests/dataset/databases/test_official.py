@@ -88,7 +88,7 @@ def test_a_question_in_both_languages_is_kept_once(write) -> None:
 def test_level_words_that_do_not_fit_are_counted(write) -> None:
     found = read_official(write(x=[rated("a", 50, word="fair"), rated("b", 50, word="good")]))
     assert found.notes == [
-        "1 level words that are not that fifth of [0, 100]; levels are made from the MOS"
+        "1 level words that are not those of the MOS in [0, 100]; levels are made from the MOS"
     ]
 
 

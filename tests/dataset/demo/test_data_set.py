@@ -10,34 +10,28 @@ import numpy as np
 import pytest
 
 from finevq.dataset.demo import data_set as demo
-from finevq.dataset.demo import scenes as demo_scenes
-from finevq.dataset.demo.data_set import (
-    DISTORTIONS,
-    SUBJECTS,
+from finevq.dataset.demo.data_set import SUBJECTS, generate_demo, rate
+from finevq.dataset.demo.distortions import TYPES, render
+from finevq.dataset.demo.frames import FPS, FRAMES, HEIGHT, WIDTH, write_video
+from finevq.dataset.demo.photographs import PHOTOGRAPHS
+from finevq.dataset.demo.plan import (
     TEST_SCENES,
     VAL_SCENES,
     VERSIONS,
     DemoVideo,
-    generate_demo,
     plan_demo,
-    rate,
     true_quality,
 )
-from finevq.dataset.demo.distortions import FPS, FRAMES, TYPES, render, write_video
-from finevq.dataset.demo.scenes import (
-    HEIGHT,
-    PHOTOGRAPHS,
-    PROCEDURAL,
-    SCENES,
-    WIDTH,
-    scene,
-)
+from finevq.dataset.demo.scenes import SCENES, scene
+from finevq.dataset.demo.worlds import WORLDS
 from finevq.dataset.questions import load_questions
 from finevq.dataset.splits import load_split
 from finevq.dataset.videos import DIMENSIONS, load_dataset
 from finevq.errors import DatasetError
 
-CLEAN = dict.fromkeys(DISTORTIONS, 0.0)
+DISTORTED = ("color", "noise", "artifact", "blur", "temporal")
+
+CLEAN = dict.fromkeys(DISTORTED, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +63,7 @@ def test_versions_of_a_scene_are_distorted_differently(plan: list[DemoVideo]) ->
 
 def test_recipes_name_known_types_and_strengths_in_range(plan: list[DemoVideo]) -> None:
     for video in plan:
-        assert list(video.recipe.types) == list(video.recipe.strengths) == list(DISTORTIONS)
+        assert list(video.recipe.types) == list(video.recipe.strengths) == list(DISTORTED)
         assert all(kind in TYPES[d] for d, kind in video.recipe.types.items())
         assert all(0 <= strength <= 1 for strength in video.recipe.strengths.values())
 
@@ -93,14 +87,14 @@ def test_both_kinds_of_scenes_train_and_test() -> None:
     training = set(SCENES) - set(TEST_SCENES) - set(VAL_SCENES)
     for scenes in (training, set(TEST_SCENES)):
         assert scenes & set(PHOTOGRAPHS)
-        assert scenes & set(PROCEDURAL)
+        assert scenes & set(WORLDS)
 
 
 def test_a_clean_video_is_perfect() -> None:
     assert true_quality(CLEAN) == dict.fromkeys(DIMENSIONS, 1.0)
 
 
-@pytest.mark.parametrize("dimension", DISTORTIONS)
+@pytest.mark.parametrize("dimension", DISTORTED)
 def test_a_distortion_lowers_its_dimension_and_overall_only(dimension: str) -> None:
     quality = true_quality(CLEAN | {dimension: 0.5})
     assert {d for d in DIMENSIONS if quality[d] < 1} == {dimension, "overall"}
@@ -109,7 +103,7 @@ def test_a_distortion_lowers_its_dimension_and_overall_only(dimension: str) -> N
 
 def test_one_strong_distortion_is_worse_than_many_weak_ones() -> None:
     strong = true_quality(CLEAN | {"blur": 0.5})
-    weak = true_quality(dict.fromkeys(DISTORTIONS, 0.1))
+    weak = true_quality(dict.fromkeys(DISTORTED, 0.1))
     assert strong["overall"] < weak["overall"]
 
 
@@ -141,25 +135,25 @@ VISIBLE = 0.3
 """The strength above which a distortion is said to be there."""
 
 
-def few(plan: list[DemoVideo]) -> list[DemoVideo]:
+def two_videos(plan: list[DemoVideo]) -> list[DemoVideo]:
     """A distorted test video and a clean validation video, both procedural: no photographs."""
     distorted = next(
         video
         for video in plan
         if video.scene in TEST_SCENES
-        and video.scene in PROCEDURAL
+        and video.scene in WORLDS
         and max(video.recipe.strengths.values()) > VISIBLE
     )
-    clean = next(v for v in plan if v.scene in VAL_SCENES and v.scene in PROCEDURAL)
+    clean = next(v for v in plan if v.scene in VAL_SCENES and v.scene in WORLDS)
     return [distorted, clean]
 
 
 @pytest.fixture(scope="module")
 def made(plan: list[DemoVideo], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a demo that consists of few videos."""
+    """The folder of a demo that consists of two videos."""
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "plan_demo", lambda seed: few(plan))
+        patch.setattr(demo, "plan_demo", lambda seed: two_videos(plan))
         generate_demo(folder, processes=1)
     return folder
 
@@ -171,7 +165,7 @@ def make_one(video: DemoVideo, path: Path) -> bytes:
 
 
 def test_a_video_is_h264_with_the_planned_frames(made: Path, plan: list[DemoVideo]) -> None:
-    for video in few(plan):
+    for video in two_videos(plan):
         with av.open(str(made / video.name)) as container:
             (stream,) = container.streams.video
             assert (stream.codec_context.name, stream.average_rate) == ("h264", FPS)
@@ -184,14 +178,14 @@ def test_a_video_is_h264_with_the_planned_frames(made: Path, plan: list[DemoVide
 def test_a_video_has_the_same_bytes_each_time(
     made: Path, plan: list[DemoVideo], tmp_path: Path
 ) -> None:
-    video = few(plan)[0]
+    video = two_videos(plan)[0]
     assert make_one(video, tmp_path / "again.mp4") == (made / video.name).read_bytes()
 
 
 def test_another_seed_gives_another_video(
     plan: list[DemoVideo], made: Path, tmp_path: Path
 ) -> None:
-    video = few(plan)[0]
+    video = two_videos(plan)[0]
     other = replace(video, recipe=replace(video.recipe, seed=video.recipe.seed + 1))
     assert make_one(other, tmp_path / "other.mp4") != (made / video.name).read_bytes()
 
@@ -202,7 +196,7 @@ def dataset(made: Path, make_settings):
 
 
 def test_the_written_manifest_loads_with_all_labels(dataset, plan: list[DemoVideo]) -> None:
-    assert dataset.ids == [f"demo/{video.name}" for video in few(plan)]
+    assert dataset.ids == [f"demo/{video.name}" for video in two_videos(plan)]
     for video in dataset:
         assert video.path.is_file()
         assert tuple(video.labels) == DIMENSIONS
@@ -220,7 +214,7 @@ def test_the_labels_are_means_of_the_ratings(dataset, made: Path) -> None:
 
 
 def test_the_written_split_holds_scenes_out(dataset, plan: list[DemoVideo]) -> None:
-    test, val = (f"demo/{video.name}" for video in few(plan))
+    test, val = (f"demo/{video.name}" for video in two_videos(plan))
     split = load_split(dataset, "scenes")
     found = {part: [video.id for video in videos] for part, videos in split.items()}
     assert found == {"train": [], "val": [val], "test": [test]}
@@ -228,11 +222,15 @@ def test_the_written_split_holds_scenes_out(dataset, plan: list[DemoVideo]) -> N
 
 def test_the_written_questions_load_with_the_right_answers(dataset, plan: list[DemoVideo]) -> None:
     questions = load_questions(dataset)
-    for video in few(plan):
+    for video in two_videos(plan):
         asked = {question.kind: question for question in questions[f"demo/{video.name}"]}
-        assert list(asked) == [*(f"yes-no {d}" for d in DISTORTIONS), "which exists", "which most"]
+        assert list(asked) == [
+            *(f"yes-no {d}" for d in DISTORTED),
+            "which exists",
+            "which most",
+        ]
         strengths = video.recipe.strengths
-        for d in DISTORTIONS:
+        for d in DISTORTED:
             assert (asked[f"yes-no {d}"].answer == "Yes") == (strengths[d] > VISIBLE)
         worst = max(strengths, key=strengths.__getitem__)
         good = strengths[worst] <= VISIBLE
@@ -258,6 +256,6 @@ def test_a_finished_demo_is_left_as_it_is(made: Path) -> None:
 def test_a_missing_photograph_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, source: tuple[str, str]
 ) -> None:
-    monkeypatch.setitem(demo_scenes.PHOTOGRAPHS, "lost", source)
+    monkeypatch.setitem(PHOTOGRAPHS, "lost", source)
     with pytest.raises(DatasetError, match=r"pip install 'finevq\[demo\]'"):
         scene("lost", 0, camera_seed=0)

@@ -10,7 +10,7 @@ import pytest
 from finevq.dataset.describe.description import describe
 from finevq.dataset.videos import DIMENSIONS, load_dataset
 
-from .._made import scene, write_video
+from .._videos import scene, write_video
 
 EVIL = "<script>alert('x')</script>"
 

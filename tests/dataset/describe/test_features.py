@@ -16,7 +16,7 @@ from finevq.dataset.describe.features import (
 )
 from finevq.errors import VideoError
 
-from .._made import scene, write_video
+from .._videos import scene, write_video
 
 
 def grey(levels: list[int], size: tuple[int, int] = (32, 48)) -> np.ndarray:

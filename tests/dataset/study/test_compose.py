@@ -10,20 +10,13 @@ from hypothesis import strategies as st
 
 from finevq.dataset.questions import LEVELS, load_questions
 from finevq.dataset.settings import DatasetSettings
-from finevq.dataset.study.compose import (
-    DISTORTIONS,
-    GOOD,
-    SEVERITIES,
-    TYPES,
-    compose,
-    load_attribute_labels,
-    word,
-    write_questions,
-)
+from finevq.dataset.study.attributes import load_attribute_labels
+from finevq.dataset.study.compose import compose, write_questions
+from finevq.dataset.study.wording import ATTRIBUTES, GOOD_QUALITY, SEVERITIES, level_word
 from finevq.dataset.videos import DIMENSIONS, Dataset, Video, load_dataset
 from finevq.errors import DatasetError
 
-ALL = {name: dimension for dimension, names in TYPES.items() for name in names}
+DISTORTED = ("color", "noise", "artifact", "blur", "temporal")
 
 
 def dataset_of(*labels: dict[str, float]) -> Dataset:
@@ -48,7 +41,7 @@ def which(made, wording: str) -> list[tuple[dict[str, str], str]]:
 
 labels = st.fixed_dictionaries({d: st.sampled_from([0.0, 30.0, 60.0, 100.0]) for d in DIMENSIONS})
 attributes = st.fixed_dictionaries(
-    {d: st.lists(st.sampled_from(TYPES[d]), max_size=2, unique=True) for d in DISTORTIONS}
+    {d: st.lists(st.sampled_from(ATTRIBUTES[d]), max_size=2, unique=True) for d in DISTORTED}
 )
 
 
@@ -67,9 +60,9 @@ def test_each_video_has_eight_questions_with_one_right_answer(videos, seed: int)
         right = [name for name in exists[0].values() if name in (existing or {"None"})]
         assert right == [exists[1]]
         assert "None" in exists[0].values()
-        distorted = [d for d in DISTORTIONS if has[d]]
+        distorted = [d for d in DISTORTED if has[d]]
         worst = min((mos[d] for d in distorted), default=None)
-        best = {d.capitalize() for d in distorted if mos[d] == worst} or {GOOD}
+        best = {d.capitalize() for d in distorted if mos[d] == worst} or {GOOD_QUALITY}
         assert [name for name in most[0].values() if name in best] == [most[1]]
 
 
@@ -79,7 +72,7 @@ def test_yes_is_an_attribute_in_the_dimension(videos) -> None:
     made = compose(dataset, {f"d/{i}.mp4": found for i, (_, found) in enumerate(videos)})
     for i, (_, has) in enumerate(videos):
         answers = [q["conversations"][1]["value"] for q in made.questions[8 * i : 8 * i + 5]]
-        assert answers == ["Yes" if has[d] else "No" for d in DISTORTIONS]
+        assert answers == ["Yes" if has[d] else "No" for d in DISTORTED]
 
 
 @pytest.fixture
@@ -104,7 +97,11 @@ def test_what_is_written_is_what_the_stages_read(written: Dataset) -> None:
     assert set(found) == set(written.ids)
     for asked in found.values():
         kinds = [question.kind for question in asked]
-        assert kinds == [*(f"yes-no {d}" for d in DISTORTIONS), "which exists", "which most"]
+        assert kinds == [
+            *(f"yes-no {d}" for d in DISTORTED),
+            "which exists",
+            "which most",
+        ]
     (most,) = [q for q in found["demo/3.mp4"] if q.kind == "which most"]
     assert f"{most.answer}:[Noise]" in most.text  # 3 is less than 23
     answers = {q.kind: q.answer for q in found["demo/30.mp4"]}
@@ -144,7 +141,7 @@ def test_the_balance_counts_every_question() -> None:
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_levels_have_the_words_of_their_dimension(dimension: str) -> None:
-    words = [word(dimension, unit) for unit in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    words = [level_word(dimension, unit) for unit in (0.1, 0.3, 0.5, 0.7, 0.9)]
     assert words == list(SEVERITIES if dimension in ("noise", "artifact", "blur") else LEVELS)
 
 
@@ -178,23 +175,3 @@ def test_two_distorted_dimensions_need_their_mos() -> None:
     two = {"d/0.mp4": {"noise": ["pulse noise"], "blur": ["motion blur"]}}
     with pytest.raises(DatasetError, match=r"d/0\.mp4: distorted in noise, blur, but not all have"):
         compose(dataset_of({"noise": 5.0}), two)
-
-
-BAD = {
-    "unknown video": ("z.mp4,blur,motion blur", "row 2: 'z.mp4' is not in the dataset's manifest"),
-    "overall": ("a.mp4,overall,bad", "row 2: 'overall' is not one of color, noise"),
-    "none and more": ("a.mp4,blur,none\na.mp4,blur,motion blur", "has none and"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_attributes_are_refused(dataset: Dataset, tmp_path: Path, case: str) -> None:
-    rows, message = BAD[case]
-    (tmp_path / "attributes.csv").write_text("video,dimension,attribute\n" + rows + "\n")
-    with pytest.raises(DatasetError, match=message):
-        load_attribute_labels(dataset, tmp_path / "attributes.csv")
-
-
-def test_no_attributes_is_said(dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"attributes\.csv: No such file"):
-        load_attribute_labels(dataset, tmp_path / "attributes.csv")

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from finevq.dataset.study.ratings import RULES, Ratings, Rule, Screening, opinions
+from finevq.dataset.study.mos import compute_mos
+from finevq.dataset.study.ratings import Ratings
+from finevq.dataset.study.rules import RULES, Rule, Screening
 from finevq.errors import DatasetError
 
 PAPER = RULES["paper"]
@@ -85,18 +87,18 @@ SCREENINGS = [
 def test_screening_and_z_scores_agree_with_a_slow_computation(screening, seed) -> None:
     table = made(seed)
     expected, rejected = by_hand(table, screening)
-    found = opinions(matrix(table), Rule("zscore", screening))
+    found = compute_mos(matrix(table), Rule("zscore", screening))
     assert set(found.rejected) == rejected
     np.testing.assert_allclose(found.mos["overall"], expected, rtol=1e-12)
 
 
 def test_the_made_studies_reject_and_keep() -> None:
-    rejected = [len(opinions(matrix(made(seed)), PAPER).rejected) for seed in range(5)]
+    rejected = [len(compute_mos(matrix(made(seed)), PAPER).rejected) for seed in range(5)]
     assert 0 < sum(rejected) < 5 * 12
 
 
 def test_plain_is_mean_deviation_and_interval() -> None:
-    found = opinions(matrix([[1, 2, 4], [5, 5, np.nan]]), RULES["plain"]).mos
+    found = compute_mos(matrix([[1, 2, 4], [5, 5, np.nan]]), RULES["plain"]).mos
     assert found.loc["0.mp4", "overall"] == pytest.approx(7 / 3)
     assert found.loc["0.mp4", "overall_std"] == pytest.approx(np.std([1, 2, 4], ddof=1))
     expected = 1.96 * np.std([1, 2, 4], ddof=1) / math.sqrt(3)
@@ -106,7 +108,7 @@ def test_plain_is_mean_deviation_and_interval() -> None:
 
 
 def test_one_rating_has_no_interval() -> None:
-    found = opinions(matrix([[3, np.nan], [2, 4]]), RULES["plain"]).mos
+    found = compute_mos(matrix([[3, np.nan], [2, 4]]), RULES["plain"]).mos
     assert math.isnan(found.loc["0.mp4", "overall_ci95"])
 
 
@@ -114,7 +116,7 @@ def test_one_rating_has_no_interval() -> None:
 def test_a_subjects_bias_does_not_move_p913(seed: int, shifts: list[float]) -> None:
     table = np.random.default_rng(seed).uniform(2, 4, (8, 6))
     shift = np.array(shifts) - np.mean(shifts)
-    plain, shifted = (opinions(matrix(t), RULES["p913"]).mos for t in (table, table + shift))
+    plain, shifted = (compute_mos(matrix(t), RULES["p913"]).mos for t in (table, table + shift))
     np.testing.assert_allclose(plain["overall"], shifted["overall"])
 
 
@@ -122,7 +124,7 @@ def test_a_subjects_bias_does_not_move_p913(seed: int, shifts: list[float]) -> N
 def test_a_subjects_bias_and_spread_do_not_move_z_scores(seed: int, spreads: list[float]) -> None:
     table = np.random.default_rng(seed).uniform(2, 4, (8, 6))
     other = table * np.array(spreads) + np.arange(6)
-    same, moved = (opinions(matrix(t), RULES["zscore"]).mos for t in (table, other))
+    same, moved = (compute_mos(matrix(t), RULES["zscore"]).mos for t in (table, other))
     np.testing.assert_allclose(same["overall"], moved["overall"])
 
 
@@ -132,7 +134,7 @@ def test_the_order_of_the_ratings_does_not_matter(rule: str) -> None:
     order = np.random.default_rng(0).permutation(len(ratings.score))
     parts = ("subject", "video", "dimension", "score")
     mixed = replace(ratings, **{part: getattr(ratings, part)[order] for part in parts})
-    one, other = opinions(ratings, RULES[rule]), opinions(mixed, RULES[rule])
+    one, other = compute_mos(ratings, RULES[rule]), compute_mos(mixed, RULES[rule])
     assert one.rejected == other.rejected
     np.testing.assert_allclose(one.mos, other.mos)
 
@@ -140,10 +142,10 @@ def test_the_order_of_the_ratings_does_not_matter(rule: str) -> None:
 def test_each_dimension_has_z_scores_of_its_own_but_a_subject_is_rejected_as_a_whole() -> None:
     one, other = made(3), made(4)
     both = np.stack([one, other], axis=1).reshape(-1, one.shape[1])
-    found = opinions(matrix(both, dimensions=("noise", "blur")), RULES["zscore"]).mos
-    alone = opinions(matrix(other), RULES["zscore"]).mos
+    found = compute_mos(matrix(both, dimensions=("noise", "blur")), RULES["zscore"]).mos
+    alone = compute_mos(matrix(other), RULES["zscore"]).mos
     np.testing.assert_allclose(found["blur"], alone["overall"])
-    rejected = opinions(matrix(both, dimensions=("noise", "blur")), PAPER)
+    rejected = compute_mos(matrix(both, dimensions=("noise", "blur")), PAPER)
     assert rejected.rejected
     gone = rejected.removed[rejected.removed["reason"] == "subject rejected"]
     assert set(gone["dimension"]) == {"noise", "blur"}
@@ -187,7 +189,7 @@ LIMITS = [
 def test_the_limits_of_an_outlier(case: Limit) -> None:
     ordinary = np.tile([[3.0, 4.0]], (60, len(case.rows[0]) // 2 + 1))[:, : len(case.rows[0])]
     rows = [*case.rows, *ordinary]  # enough others that nobody is rejected
-    found = opinions(matrix(rows), Rule("none", case.screening))
+    found = compute_mos(matrix(rows), Rule("none", case.screening))
     assert (found.removed["reason"] == "outlier").sum() == case.outliers
     assert found.outlier_share == pytest.approx(case.outliers / (~np.isnan(rows)).sum())
 
@@ -195,19 +197,19 @@ def test_the_limits_of_an_outlier(case: Limit) -> None:
 def test_bt500_keeps_a_subject_who_errs_to_one_side() -> None:
     table = np.tile(ORDINARY, (40, 1))
     table[:10, 0] = 1  # far too low on ten videos
-    share_alone = opinions(matrix(table), Rule("none", Screening()))
+    share_alone = compute_mos(matrix(table), Rule("none", Screening()))
     assert set(share_alone.rejected) == {"s0"}
     assert share_alone.rejected["s0"] == pytest.approx(10 / 40)
-    assert opinions(matrix(table), Rule("none", Screening(balance=0.3))).rejected == {}
+    assert compute_mos(matrix(table), Rule("none", Screening(balance=0.3))).rejected == {}
 
 
 def test_against_all_videos_a_subject_who_rated_few_is_kept() -> None:
     table = np.tile(ORDINARY, (100, 1))
     table[:4, 0] = 1
     table[20:, 0] = np.nan
-    assert set(opinions(matrix(table), Rule("none", Screening())).rejected) == {"s0"}
+    assert set(compute_mos(matrix(table), Rule("none", Screening())).rejected) == {"s0"}
     every = Screening(share_of="all")
-    assert opinions(matrix(table), Rule("none", every)).rejected == {}
+    assert compute_mos(matrix(table), Rule("none", every)).rejected == {}
 
 
 @dataclass(frozen=True)
@@ -228,26 +230,26 @@ LEFT_OUT = [
 def test_raters_without_a_deviation_are_left_out_of_z_scores(case: LeftOut) -> None:
     others = np.array([[1, 2, 2], [2, 3, 3], [4, 4, 5], [5, 5, 4]], dtype=float)
     table = np.column_stack([others, case.column])
-    found = opinions(matrix(table), RULES["zscore"])
+    found = compute_mos(matrix(table), RULES["zscore"])
     assert len(found.removed) == case.count
     assert found.removed["reason"].str.startswith(case.reason).all()
     assert len(found.notes) == 1
     assert f"{case.count} ratings left out ({case.reason}" in found.notes[0]
-    alone = opinions(matrix(others), RULES["zscore"])
+    alone = compute_mos(matrix(others), RULES["zscore"])
     np.testing.assert_allclose(found.mos["overall"], alone.mos["overall"])
-    assert opinions(matrix(table), RULES["plain"]).removed.empty
+    assert compute_mos(matrix(table), RULES["plain"]).removed.empty
 
 
 def test_a_video_without_ratings_left_has_no_mos_and_a_note() -> None:
     table = np.array([[1, 2, 3], [4, 5, 3], [np.nan, np.nan, 3]])
-    found = opinions(matrix(table), RULES["zscore"])
+    found = compute_mos(matrix(table), RULES["zscore"])
     assert math.isnan(found.mos.loc["2.mp4", "overall"])
     assert "overall: 1 videos have no MOS, for no rating is left" in found.notes
 
 
 def test_nobody_left_is_an_error() -> None:
     with pytest.raises(DatasetError, match=r"no rating is left.*take the rule plain"):
-        opinions(matrix([[3, 3], [3, 3]]), PAPER)
+        compute_mos(matrix([[3, 3], [3, 3]]), PAPER)
 
 
 def test_the_careless_are_rejected_and_the_error_is_below_that_of_the_plain_mean() -> None:
@@ -257,7 +259,7 @@ def test_the_careless_are_rejected_and_the_error_is_below_that_of_the_plain_mean
     table = truth[:, None] + bias + rng.normal(0, 1, (300, 20)) * noise
     table[:, :2] = rng.uniform(1, 5, (300, 2))
     ratings = matrix(np.clip(np.rint(table), 1, 5))
-    found, plain = opinions(ratings, PAPER), opinions(ratings, RULES["plain"])
+    found, plain = compute_mos(ratings, PAPER), compute_mos(ratings, RULES["plain"])
     assert {"s0", "s1"} <= set(found.rejected)
     assert len(found.rejected) <= 6
 

@@ -1,4 +1,4 @@
-"""Small videos whose every frame is known."""
+"""Small videos of known frames."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def write_video(
 
 
 def scene(seed: int, *, count: int = 20, size: tuple[int, int] = (64, 96)) -> NDArray[np.uint8]:
-    """Soft blobs that move a little, other ones for each seed."""
+    """Frames of soft blobs that move a little; each seed has its own."""
     rng = np.random.default_rng(seed)
     height, width = size
     y, x = np.mgrid[:height, :width]
