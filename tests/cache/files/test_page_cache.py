@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from awscrt import checksums
 
-from finevq.cache.files import folder as _files
+from finevq.cache.files import page_cache
 from finevq.cache.files.folder import Folder
 
 SIZE, FIRST, LENGTH = 50_000, 1_003, 30_011
@@ -56,8 +56,8 @@ def content(tmp_path: Path) -> bytes:
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_files, "_BLOCK", 4_096)
-    monkeypatch.setattr(_files, "_STEP", 10_000)
+    monkeypatch.setattr(page_cache, "_BLOCK", 4_096)
+    monkeypatch.setattr(page_cache, "_ADVICE_BYTES", 10_000)
 
 
 def read(folder: Path, first: int = FIRST, length: int = LENGTH) -> tuple[bytes, int]:
@@ -94,7 +94,7 @@ def test_the_disk_is_asked_for_what_is_not_in_memory_and_no_more(
 ) -> None:
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "preadv", in_part(os.preadv))
-    monkeypatch.setattr(_files, "_ADVISE", lambda _, at, size, advice: asked.append((at, size)))
+    monkeypatch.setattr(page_cache, "_ADVISE", lambda _, at, size, advice: asked.append((at, size)))
     read(tmp_path)
     assert asked[0][0] == FIRST + 4_096  # the first block is there
     assert sum(size for _, size in asked) == LENGTH - 4_096
@@ -104,8 +104,8 @@ def test_the_disk_is_asked_for_what_is_not_in_memory_and_no_more(
 def test_without_these_system_calls(
     tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_files, "_NOWAIT", None)
-    monkeypatch.setattr(_files, "_ADVISE", None)
+    monkeypatch.setattr(page_cache, "_NOWAIT", None)
+    monkeypatch.setattr(page_cache, "_ADVISE", None)
     assert read(tmp_path)[0] == content[FIRST : FIRST + LENGTH]
 
 
@@ -124,6 +124,6 @@ def test_a_file_that_ends_while_it_is_read(
         os.truncate(tmp_path / "file", FIRST + 10)
         return False
 
-    monkeypatch.setattr(_files, "_copied", cut)
+    monkeypatch.setattr(page_cache, "_copied_from_memory", cut)
     with pytest.raises(ValueError, match="it ends while it is read"):
         read(tmp_path)
