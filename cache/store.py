@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import IdentityMismatch, StoreError
-from .arrays import GROUP, Arrays
+from .arrays.shard_file import StoredArray, StoredRow
+from .arrays.zarr_arrays import GROUP, Arrays
 from .files.folder import Folder
 from .files.space import DiskFull, Space, is_disk_full
 from .identity import Identity
@@ -26,8 +27,7 @@ from .layout import FEATURES, Layout
 from .plan import Plan
 from .records import Failure, Features, RowRecord, commit_bytes, parse_commit
 from .settings import CacheSettings
-from .shards import Stored
-from .values import StoredRow, checksum, restored, stored_shard
+from .values import checksum, restored, stored_shard
 
 STORE = "store.json"
 VIDEOS = "videos.parquet"
@@ -49,7 +49,7 @@ class FeatureStore:
         self._folder = Folder(url, stage)
         self.url = self._folder.url
         self.layout = layout
-        self._arrays = Arrays(self._folder, layout)
+        self._arrays = Arrays(self._folder, layout.arrays, layout.rows_per_shard)
         self._commits: dict[int, dict[int, RowRecord]] = {}
 
     def __reduce__(self) -> tuple[type["FeatureStore"], tuple[str, Layout, str]]:
@@ -344,7 +344,7 @@ class FeatureStore:
             )
         return values
 
-    def read_row(self, row: int) -> dict[str, Stored | None]:
+    def read_row(self, row: int) -> dict[str, StoredArray | None]:
         """Return what each array holds in a row, whatever its commit says; None where empty.
 
         Raises:

@@ -6,13 +6,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import StoreError
+from .arrays.quantise import dequantise, quantise
+from .arrays.shard_file import StoredArray, StoredRow
 from .layout import FEATURES, Layout
-from .quantise import dequantise, quantise
 from .records import Failure, Features, RowRecord
-from .shards import Stored
-
-StoredRow = Mapping[str, Stored]
-"""The stored arrays of a row, by name and in the order of the layout."""
 
 _INFINITY = {2: 0x7C00, 4: 0x7F800000}
 """The bits of infinity, by the bytes of a float; those of NaN without its sign are larger."""
@@ -96,7 +93,7 @@ def _stored_row(video: str, features: Features, layout: Layout) -> StoredRow | F
     if layout.dtype == "int8":
         codes, scale = quantise(features.spatial)
         arrays |= {"spatial": codes, "spatial_scale": scale}
-    return {name: Stored.of(arrays[name]) for name in layout.arrays}
+    return {name: StoredArray.of(arrays[name]) for name in layout.arrays}
 
 
 def _cast(features: Features, dtype: np.dtype[Any]) -> list[np.ndarray] | Failure:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from finevq.cache.arrays.quantise import dequantise, quantise
 from finevq.cache.care.verify import verify
 from finevq.cache.identity import Identity
-from finevq.cache.quantise import dequantise, quantise
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
 

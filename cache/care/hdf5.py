@@ -23,15 +23,15 @@ import h5py
 import numpy as np
 
 from ...errors import StoreError
-from ..arrays import Arrays
+from ..arrays.shard_file import StoredArray, StoredRow
+from ..arrays.zarr_arrays import Arrays
 from ..files.folder import Folder
 from ..files.space import DiskFull, Space, is_disk_full
 from ..layout import Layout
 from ..plan import Plan
 from ..records import RowRecord, parse_commit
-from ..shards import Stored
 from ..store import STORE, VIDEOS, FeatureStore, commit_name
-from ..values import StoredRow, checksum
+from ..values import checksum
 
 HDF5_FORMAT = 1
 """Version of the layout of the file."""
@@ -140,7 +140,7 @@ def _import(source: h5py.File, folder: Folder, where: str, progress: Progress) -
         commits = [text.encode() for text in source["commits"].asstr()[:]]
         if len(commits) != len(plan.shards):
             raise ValueError(f"{len(commits)} commits of {len(plan.shards)} shards")
-    arrays = Arrays(folder, layout)
+    arrays = Arrays(folder, layout.arrays, size)
     arrays.create()
     arrays.grow(len(plan.shards) * size)
     for shard, commit in zip(plan.shards, commits, strict=True):
@@ -173,7 +173,7 @@ def _rows(
     for row, record in records.items():
         if record.status == "ok":
             with _damage_named(where):
-                values = {name: Stored.of(source[name][row]) for name in layout.arrays}
+                values = {name: StoredArray.of(source[name][row]) for name in layout.arrays}
             if checksum(values) != record.checksum:
                 raise StoreError(
                     f"{where} is damaged: the values of {record.video} do not match their "

@@ -1,7 +1,7 @@
-"""Eight bits a value: each token has a scale of its own, its largest magnitude over 127.
+"""Tokens in 8 bits a value: each token has a scale of its own, its largest magnitude over 127.
 
-Symmetric rounding to nearest, so zero stays zero and an error is at most half a scale.
-`benchmarks/int8_features.py` measures what that costs on real features.
+Rounding is to nearest and symmetric, so zero stays zero and an error is at most half a scale.
+`benchmarks/int8_features.py` measures the errors on real features.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ def quantise(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     tokens = tokens.astype(np.float32, copy=False)
     scale = np.maximum(tokens.max(axis=-1), -tokens.min(axis=-1)) / np.float32(_LARGEST)
-    # A token of zeros, or one so small that its scale vanishes, must not divide by it.
+    # The scale of a token of zeros is 0, and so is that of a token too small for float32.
     steps = tokens / np.where(scale > 0, scale, 1)[..., None]
     codes = np.clip(np.rint(steps, out=steps), -_LARGEST, _LARGEST)
     return codes.astype(np.int8), scale

@@ -7,8 +7,8 @@ import pytest
 import zarr
 from zarr.codecs import Crc32cCodec
 
+from finevq.cache.arrays.shard_file import StoredArray, encode, read_row
 from finevq.cache.files.folder import Folder
-from finevq.cache.shards import Stored, encode, read_row
 from finevq.errors import StoreError
 
 ROWS = 5
@@ -50,7 +50,7 @@ def by_zarr(path: Path, rows: list[np.ndarray | None], dtype: str) -> bytes:
 @pytest.mark.parametrize("filled", FILLED[:2])
 def test_a_shard_is_the_file_that_zarr_writes(tmp_path: Path, dtype: str, filled: set[int]) -> None:
     rows = rows_of(filled, dtype)
-    ours = b"".join(encode([None if row is None else Stored.of(row) for row in rows]))
+    ours = b"".join(encode([None if row is None else StoredArray.of(row) for row in rows]))
     assert ours == by_zarr(tmp_path, rows, dtype)
 
 
@@ -59,14 +59,14 @@ def test_a_shard_is_the_file_that_zarr_writes(tmp_path: Path, dtype: str, filled
 def test_rows_come_back(tmp_path: Path, dtype: str, filled: set[int]) -> None:
     rows = rows_of(filled, dtype)
     folder = Folder(str(tmp_path))
-    folder.write("shard", *encode([None if row is None else Stored.of(row) for row in rows]))
+    folder.write("shard", *encode([None if row is None else StoredArray.of(row) for row in rows]))
     for number, row in enumerate(rows):
         stored = read(folder, number, dtype=dtype)
         assert (stored is None) == (row is None)
         if stored is not None and row is not None:
             np.testing.assert_array_equal(stored.values, row)
             assert stored.values.flags.writeable
-            assert stored.crc == Stored.of(row).crc
+            assert stored.crc == StoredArray.of(row).crc
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -76,10 +76,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_file_of_other_rows_is_refused(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
-    folder.write("shard", *encode([Stored.of(np.zeros(7, "<f4"))] * ROWS))
+    folder.write("shard", *encode([StoredArray.of(np.zeros(7, "<f4"))] * ROWS))
     with pytest.raises(StoreError, match="its index gives the row 32 bytes"):
         read(folder, 0)
 
 
-def read(folder: Folder, number: int, dtype: str = "<f4") -> Stored | None:
+def read(folder: Folder, number: int, dtype: str = "<f4") -> StoredArray | None:
     return read_row(folder, "shard", number, rows=ROWS, shape=SHAPE, dtype=np.dtype(dtype))

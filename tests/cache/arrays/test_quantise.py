@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from finevq.cache.arrays.quantise import dequantise, quantise
 from finevq.cache.identity import Identity
-from finevq.cache.quantise import dequantise, quantise
 from finevq.cache.records import Features, Source
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
