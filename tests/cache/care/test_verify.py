@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from finevq.cache.arrays.shard_file import StoredArray
 from finevq.cache.care.verify import Problem, verify
+from finevq.cache.commits import commit_bytes
 from finevq.cache.identity import Identity
 from finevq.cache.plan import Plan
-from finevq.cache.records import RowRecord, commit_bytes
+from finevq.cache.records import RowRecord
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
 from finevq.cache.values import checksum

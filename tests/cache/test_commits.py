@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from finevq.cache.records import RowRecord, Source, commit_bytes, parse_commit
+from finevq.cache.commits import commit_bytes, parse_commit
+from finevq.cache.records import RowRecord, Source
 from finevq.errors import StoreError
 
 SOURCE = Source("ab" * 32, 240, None, None, "decord")
@@ -67,7 +68,7 @@ def test_commit_of_another_shard_is_refused() -> None:
 def test_impossible_records_are_refused(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finevq.cache.records._digest", lambda body: "same")
+    monkeypatch.setattr("finevq.cache.commits._digest", lambda body: "same")
     body = json.loads(commit_bytes(2, {8: OK}))
     body["rows"]["8"] |= change
     with pytest.raises(StoreError, match="is damaged"):
