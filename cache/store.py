@@ -114,9 +114,8 @@ class FeatureStore:
                 f"cache.path"
             )
         store._arrays.create()
-        store._folder.write(
-            STORE_JSON, store.layout.to_bytes()
-        )  # last: it makes the folder a store
+        # Last, as it makes the folder a store.
+        store._folder.write(STORE_JSON, store.layout.to_bytes())
         return store
 
     @classmethod
@@ -179,13 +178,13 @@ class FeatureStore:
         return self._commits.shards()
 
     def pending(self, among: range | None = None) -> list[int]:
-        """Return the planned shards that have no commit, of all or of those in a range."""
+        """Return the planned shards without a commit, all of them or those in a range."""
         committed = set(self.committed())
         shards = self.shards if among is None else among
         return [shard for shard in shards if shard in self.shards and shard not in committed]
 
     def space(self, among: range | None = None) -> Space:
-        """Return the bytes that the pending shards, see `pending`, need at most, and those free."""
+        """Return the most bytes that the pending shards, see `pending`, take, and those free."""
         videos = sum(len(self.shard_rows(shard)) for shard in self.pending(among))
         return Space(videos * self.layout.row_bytes, self._folder.free())
 
@@ -231,7 +230,7 @@ class FeatureStore:
         """
         return self._commits.records(shard)
 
-    def commit(self, shard: int) -> bytes:
+    def commit_content(self, shard: int) -> bytes:
         """Return the content of a shard's commit file; raises StoreError if there is none."""
         return self._commits.content(shard)
 

@@ -109,7 +109,7 @@ def _export_shards(store: FeatureStore, target: h5py.File) -> Iterator[int]:
         for row, video in store.shard_rows(shard).items():
             videos[row] = video
         if shard in committed:
-            commits[shard] = store.commit(shard).decode()
+            commits[shard] = store.commit_content(shard).decode()
             for row, record in store.shard_records(shard).items():
                 if record.status == "ok":
                     for name, stored in store.read_stored(record.video).items():
