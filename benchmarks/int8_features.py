@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finevq.cache.quantise import dequantise, quantise
+from finevq.cache.arrays.quantise import dequantise, quantise
 from finevq.cache.store import FeatureStore
 
 

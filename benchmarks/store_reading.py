@@ -26,11 +26,11 @@ import numpy as np
 import zarr
 from numcodecs.zstd import Zstd
 
+from finevq.cache.arrays.shard_file import crc32c
 from finevq.cache.care.hdf5 import export_hdf5
 from finevq.cache.identity import Identity
 from finevq.cache.records import Features, Source
 from finevq.cache.settings import CacheSettings
-from finevq.cache.shards import crc32c
 from finevq.cache.store import FeatureStore
 
 SHAPES = {"spatial": (8, 256, 4096), "motion": (8, 2304)}

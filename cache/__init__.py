@@ -1,13 +1,19 @@
 """The feature store: Zarr shards that name their identity, commit whole and can be verified.
 
-store.FeatureStore      create, open, plan, space, write_shard, withdraw, read, records, info
-identity.Identity       what the features were made with
-records                 Features and Failure go in, Source and RowRecord are kept
-verify                  reads every committed row and yields what is wrong; repair withdraws it
-readable.ReadableStore  a store that sets damaged commits aside, for reports
-hdf5                    a store as one HDF5 file, and back
-statistics              what the stored features are like, channel by channel
-settings.CacheSettings  the `[cache]` section of pipeline.toml
+store      FeatureStore: create, open, plan, space, write_shard, withdraw, read, records, info
+identity   what the features were made with
+layout     store.json: identity, shapes, dtype, rows a shard
+plan       videos.parquet: which row belongs to which video
+commits    commits/: which shards are complete, and a record of each of their rows
+records    Features and Failure, which go in; Source and RowRecord, which are kept
+values     from features to the stored values of a row, and back
+writing    a whole shard: its arrays, then its commit
+reading    one video's features, checked against their commit
+settings   the `[cache]` section of pipeline.toml
+
+files/     files of a store, in a local folder or behind a URL
+arrays/    tokens.zarr: Zarr arrays, shard files, tokens in 8 bits
+care/      verify and repair, statistics, reports on a damaged store, HDF5
 """
 
 if not __name__.startswith("finevq."):

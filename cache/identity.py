@@ -13,7 +13,7 @@ _ABSENT = "absent"
 
 @dataclass(frozen=True)
 class Identity:
-    """Everything that decides the values of a video's features.
+    """All settings, weights and code versions that decide the values of a video's features.
 
     Two identities are equal when their digests are.
 
@@ -52,17 +52,17 @@ def canonical_json(value: object) -> str:
 
 def differing_lines(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Return one line for each dotted key whose value differs between two nested dicts."""
-    in_store, wanted = dict(_leaves(stored)), dict(_leaves(asked))
+    stored_leaves, asked_leaves = dict(_leaves(stored)), dict(_leaves(asked))
     return [
-        f"{key}: {_short(in_store.get(key, _ABSENT))} in the store, "
-        f"{_short(wanted.get(key, _ABSENT))} asked for"
-        for key in sorted(in_store.keys() | wanted.keys())
-        if in_store.get(key) != wanted.get(key)
+        f"{key}: {_short(stored_leaves.get(key, _ABSENT))} in the store, "
+        f"{_short(asked_leaves.get(key, _ABSENT))} asked for"
+        for key in sorted(stored_leaves.keys() | asked_leaves.keys())
+        if stored_leaves.get(key) != asked_leaves.get(key)
     ]
 
 
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield each dotted key with its value as JSON text; 1 and 1.0 have different digests."""
+    """Yield each dotted key with its value as JSON text, as 1 and 1.0 have different digests."""
     for key, child in value.items():
         if isinstance(child, Mapping) and child:
             yield from _leaves(child, f"{prefix}{key}.")

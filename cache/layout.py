@@ -9,37 +9,28 @@ from typing import Any
 import numpy as np
 
 from ..errors import StoreError
+from .arrays.zarr_arrays import ArrayLayout
 from .identity import Identity, differing_lines
 from .settings import CacheSettings
+
+STORE_JSON = "store.json"
+"""Name of the file, below the store's folder."""
 
 FORMAT = 2
 """Version of the store's layout on disk."""
 
 FEATURES = ("spatial", "motion")
-"""What a video's features are, in this order everywhere."""
-
-
-@dataclass(frozen=True)
-class ArrayLayout:
-    """One array of a store.
-
-    Attributes:
-        shape: Shape of one row.
-        dtype: Of the stored values, little endian on every machine.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+"""The kinds of features that a video has, in this order everywhere."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What store.json says.
+    """The content of store.json.
 
     Attributes:
         identity: What the features were made with.
-        shapes: Shape of one row of each array, (F, T, D) of spatial and (C, M) of motion.
-        dtype: "float16", "float32" or "int8", which has spatial tokens in 8 bits, each with a
+        shapes: Shape of one video's features: (F, T, D) of spatial and (C, M) of motion.
+        dtype: "float16", "float32" or "int8". "int8" stores spatial tokens in 8 bits, each with a
             scale, and motion in float16.
         rows_per_shard: Rows in one shard.
     """
@@ -64,12 +55,12 @@ class Layout:
 
     @property
     def float_dtype(self) -> np.dtype[Any]:
-        """The dtype in which features are read: float16 of an 8-bit store."""
+        """The dtype in which features are read; float16 from an 8-bit store."""
         return np.dtype("<f2" if self.dtype == "int8" else self.dtype).newbyteorder("<")
 
     @cached_property
     def arrays(self) -> dict[str, ArrayLayout]:
-        """The stored arrays by name, in the order in which a row's checksum takes them."""
+        """The stored arrays by name, in the order of the CRCs in a row's checksum."""
         spatial, motion = (self.shapes[name] for name in FEATURES)
         if self.dtype != "int8":
             stored = {"spatial": ArrayLayout(spatial, self.float_dtype)}
@@ -82,12 +73,12 @@ class Layout:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that one video takes on disk, with its checksums and its place in the index."""
+        """Bytes that one video takes on disk, with its checksums and its entries in the index."""
         values = sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in self.arrays.values())
         return values + 20 * len(self.arrays)
 
     def difference(self, asked: "Layout") -> list[str]:
-        """Say where this layout, the store's, differs from the one asked for, a line a value."""
+        """Return a line for each value in which this layout, the store's, differs from another."""
         return differing_lines(self._settings(), asked._settings()) + self.identity.difference(
             asked.identity
         )

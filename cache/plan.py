@@ -9,14 +9,18 @@ from io import BytesIO
 import pandas as pd
 
 from ..errors import StoreError
+from .files.folder import Folder
+
+VIDEOS_PARQUET = "videos.parquet"
+"""Name of the file, below the store's folder."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows and their videos; a row once planned never changes.
+    """Which video each row is for; a planned row never changes.
 
     Attributes:
-        videos: row -> video id; rows that no video has are absent.
+        videos: row -> video id; rows without a video are absent.
         rows_per_shard: Rows in one shard.
     """
 
@@ -42,14 +46,14 @@ class Plan:
         return {row: self.videos[row] for row in rows if row in self.videos}
 
     def extended(self, videos: Sequence[str]) -> "Plan":
-        """Return a plan with the new ones of these videos added from a fresh shard on.
+        """Return this plan with the videos that it lacks added, from a new shard on.
 
         Raises:
             StoreError: A video is named twice.
         """
-        twice = [video for video, times in Counter(videos).items() if times > 1]
-        if twice:
-            raise StoreError(f"a video is named more than once: {', '.join(twice[:3])}")
+        repeated = [video for video, times in Counter(videos).items() if times > 1]
+        if repeated:
+            raise StoreError(f"a video is named more than once: {', '.join(repeated[:3])}")
         new = [video for video in videos if video not in self.rows]
         first = len(self.shards) * self.rows_per_shard
         return Plan(self.videos | dict(enumerate(new, first)), self.rows_per_shard)
@@ -80,3 +84,34 @@ class Plan:
         if not len(frame) == len(videos) == len(set(videos.values())):
             raise StoreError(f"{where} names a row or a video twice: restore it from a copy")
         return cls(videos, rows_per_shard)
+
+
+class PlanFile:
+    """The plan of a store, read from its folder at the first use; an empty one without a file."""
+
+    def __init__(self, folder: Folder, rows_per_shard: int) -> None:
+        self._folder = folder
+        self._rows_per_shard = rows_per_shard
+        self._plan: Plan | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """The plan as it was last read or written here; raises StoreError if it is damaged."""
+        return self.read_again() if self._plan is None else self._plan
+
+    def read_again(self) -> Plan:
+        """Read the plan, which another process may have written; raises as `plan`."""
+        self._plan = None
+        try:
+            data = self._folder.read(VIDEOS_PARQUET)
+        except FileNotFoundError:
+            self._plan = Plan({}, self._rows_per_shard)
+        else:
+            where = f"{self._folder.url}/{VIDEOS_PARQUET}"
+            self._plan = Plan.from_bytes(data, self._rows_per_shard, where)
+        return self._plan
+
+    def write(self, plan: Plan) -> None:
+        """Replace the plan."""
+        self._folder.write(VIDEOS_PARQUET, plan.to_bytes())
+        self._plan = plan

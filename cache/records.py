@@ -1,17 +1,11 @@
-"""What goes into a shard for each video, and what its commit file keeps about it."""
+"""The result of extracting one video, and the record that a commit keeps of it."""
 
 import dataclasses
-import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as checked_dataclass
-
-from ..errors import StoreError
-from .identity import canonical_json
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -37,7 +31,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Features:
-    """The features of one video, of any float type; the store casts them to its own.
+    """The features of one video, of any float type; the store casts them to its own dtype.
 
     Attributes:
         spatial: (F, T, D), tokens of F frames.
@@ -59,13 +53,13 @@ class Failure:
 
 @checked_dataclass(frozen=True, config=_STRICT)
 class RowRecord:
-    """What a commit says about one row.
+    """The record of one row in a commit.
 
     Attributes:
         video: The video's id.
         status: "ok" if the row holds features, "failed" if it is empty.
         reason: Why it failed; None if ok.
-        source: The file, known for every video that could be decoded; never None if ok.
+        source: The file; None if the video could not be decoded, never if ok.
         checksum: CRC-32C, in hex, of each stored array's bytes (C order, little endian), joined by
             hyphens in the order of `Layout.arrays`; None if failed.
     """
@@ -83,44 +77,3 @@ class RowRecord:
             complete = self.reason is not None and self.checksum is None
         if not complete:
             raise ValueError(f"the record of {self.video} contradicts its status {self.status!r}")
-
-
-_ROWS = TypeAdapter(dict[int, RowRecord])
-
-
-def commit_bytes(shard: int, rows: Mapping[int, RowRecord]) -> bytes:
-    """Return the content of a shard's commit file; the same records give the same bytes."""
-    body: dict[str, Any] = {
-        "shard": shard,
-        "rows": {str(row): dataclasses.asdict(rows[row]) for row in sorted(rows)},
-    }
-    return (json.dumps(body | {"digest": _digest(body)}, indent=1) + "\n").encode()
-
-
-def parse_commit(data: bytes, shard: int, where: str) -> dict[int, RowRecord]:
-    """Read a commit file back.
-
-    Args:
-        data: The file's bytes.
-        shard: The shard that the file's name says.
-        where: The file's path or URL, for the message.
-
-    Raises:
-        StoreError: The file is damaged or belongs to another shard.
-    """
-    try:
-        body = json.loads(data)
-        if body.pop("digest") != _digest(body):
-            raise ValueError("its digest does not match")
-        if body["shard"] != shard:
-            raise ValueError(f"it belongs to shard {body['shard']}")
-        return _ROWS.validate_json(json.dumps(body["rows"]))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        why = " ".join(str(error).split())
-        raise StoreError(
-            f"{where} is damaged ({why}): delete it and extract again, which redoes its shard"
-        ) from error
-
-
-def _digest(body: Mapping[str, Any]) -> str:
-    return hashlib.blake2b(canonical_json(body).encode(), digest_size=16).hexdigest()

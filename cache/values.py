@@ -1,4 +1,7 @@
-"""From the networks' output to the values of a row and back: cast, judged, checksummed."""
+"""From a video's features to the stored values of its row, and back.
+
+Features are cast to the store's dtype, found finite or recorded as a failure, and checksummed.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,30 +9,27 @@ from typing import Any
 import numpy as np
 
 from ..errors import StoreError
+from .arrays.quantise import dequantise, quantise
+from .arrays.shard_file import StoredArray, StoredRow
 from .layout import FEATURES, Layout
-from .quantise import dequantise, quantise
 from .records import Failure, Features, RowRecord
-from .shards import Stored
-
-StoredRow = Mapping[str, Stored]
-"""The stored arrays of a row, by name and in the order of the layout."""
 
 _INFINITY = {2: 0x7C00, 4: 0x7F800000}
-"""The bits of infinity, by the bytes of a float; those of NaN without its sign are larger."""
+"""Size of a float in bytes -> the bits of infinity; without its sign, every NaN is larger."""
 
 
 def stored_shard(
     layout: Layout, rows: Mapping[int, str], results: Mapping[str, Features | Failure]
 ) -> tuple[dict[int, StoredRow], dict[int, RowRecord]]:
-    """Turn the results of a shard's videos into what is stored.
+    """Turn the results of a shard's videos into stored values and records.
 
     Args:
         layout: The store's.
         rows: row -> video of the shard.
-        results: video -> what became of it.
+        results: video -> its features, or why it has none.
 
     Returns:
-        row -> its arrays, without the rows of failed videos; and row -> record of all.
+        row -> its arrays, without the rows of failed videos; and row -> record, of all rows.
 
     Raises:
         StoreError: Features have another shape than the store's rows.
@@ -61,7 +61,7 @@ def restored(row: StoredRow, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_read(features: Features, dtype: str) -> tuple[np.ndarray, np.ndarray] | Failure:
-    """Return what a store of that dtype would give back: spatial, motion, or why it has neither."""
+    """Return spatial and motion features as a store of that dtype gives them back, or why not."""
     cast = _cast(features, np.dtype("float16" if dtype == "int8" else dtype))
     if isinstance(cast, Failure):
         return cast
@@ -73,8 +73,8 @@ def finite(values: np.ndarray) -> bool:
     """Tell whether no value of a stored array is NaN or infinite; integers never are."""
     if values.dtype.kind != "f":
         return True
-    # By their bits: NumPy converts every float16 first and takes ten times as long. As signed
-    # integers the negative values are the lowest, as unsigned ones the highest.
+    # By their bits: `np.isfinite` converts every float16 first and takes ten times as long. Read as
+    # signed integers, negative floats are below the positive ones; as unsigned ones, above them.
     size = values.dtype.itemsize
     signed, unsigned = values.view(f"<i{size}"), values.view(f"<u{size}")
     sign = 1 << (8 * size - 1)
@@ -82,7 +82,7 @@ def finite(values: np.ndarray) -> bool:
 
 
 def _stored_row(video: str, features: Features, layout: Layout) -> StoredRow | Failure:
-    """Cast one video's features to what is stored, or say why they are not finite in it."""
+    """Cast one video's features to the stored dtypes; a Failure if they are not finite there."""
     for name, array in zip(FEATURES, (features.spatial, features.motion), strict=True):
         if array.shape != layout.shapes[name]:
             raise StoreError(
@@ -96,13 +96,13 @@ def _stored_row(video: str, features: Features, layout: Layout) -> StoredRow | F
     if layout.dtype == "int8":
         codes, scale = quantise(features.spatial)
         arrays |= {"spatial": codes, "spatial_scale": scale}
-    return {name: Stored.of(arrays[name]) for name in layout.arrays}
+    return {name: StoredArray.of(arrays[name]) for name in layout.arrays}
 
 
 def _cast(features: Features, dtype: np.dtype[Any]) -> list[np.ndarray] | Failure:
     values = []
     for name, array in zip(FEATURES, (features.spatial, features.motion), strict=True):
-        with np.errstate(over="ignore"):  # the overflow is looked for below
+        with np.errstate(over="ignore"):  # `finite` finds the overflow
             cast = np.ascontiguousarray(array, dtype)
         if not finite(cast):
             return Failure(_why_not_finite(name, array, dtype.name))

@@ -22,17 +22,17 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "cache",
         _cache,
-        "show, check, mend or share a feature store",
+        "show, check, repair or share a feature store",
         "finevq cache verify runs/demo/features",
     )
     actions = cache.add_subparsers(title="actions", metavar="ACTION", required=True)
     for name, act, text in (
-        ("info", _info, "what it holds, as JSON"),
-        ("failures", _failures, "the videos without features and why, as CSV"),
-        ("verify", _verify, "read and check every value"),
+        ("info", _info, "print what a store holds, as JSON"),
+        ("failures", _failures, "list the videos without features and why, as CSV"),
+        ("verify", _verify, "read and check every value of a store"),
         ("repair", _repair, "withdraw damaged shards, so that `finevq extract` redoes them"),
-        ("export", _export, "write it to one HDF5 file"),
-        ("import", _import, "make a store of an HDF5 file"),
+        ("export", _export, "write a store to one HDF5 file"),
+        ("import", _import, "make a store from an HDF5 file"),
     ):
         action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         action.set_defaults(act=act)
@@ -51,14 +51,16 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
             )
             add_config(action)
         if name == "failures":
-            action.add_argument("--out", type=Path, metavar="FILE", help="not to print, but here")
+            action.add_argument(
+                "--out", type=Path, metavar="FILE", help="write to FILE instead of printing"
+            )
         if name == "info":
             action.add_argument(
                 "--sample",
                 type=int,
                 default=100,
                 metavar="N",
-                help="videos to compute the features' statistics of; 0 for none; default 100",
+                help="compute statistics of N videos at most; 0 for none; default 100",
             )
 
 
@@ -71,17 +73,17 @@ def _info(given: argparse.Namespace) -> int:
     from ..cache.care.readable import ReadableStore
 
     store = ReadableStore.open(given.path)
-    found = store.info()
-    damage = None
+    info = store.info()
+    damaged_row = None
     if given.sample > 0:
         from ..cache.care.statistics import statistics
 
         try:
-            found["statistics"] = statistics(store, given.sample)
-        except StoreError as error:  # of a row
-            damage = str(error)
-    print(json.dumps(found, indent=2, ensure_ascii=False))
-    return _damage(store, damage)
+            info["statistics"] = statistics(store, given.sample)
+        except StoreError as error:
+            damaged_row = str(error)
+    print(json.dumps(info, indent=2, ensure_ascii=False))
+    return _report_damage(store, damaged_row)
 
 
 def _failures(given: argparse.Namespace) -> int:
@@ -94,27 +96,27 @@ def _failures(given: argparse.Namespace) -> int:
     else:
         with writable(given.out, "--out") as file:
             _write_failures(failures, file)
-    return _damage(store)
+    return _report_damage(store)
 
 
 def _write_failures(failures: Mapping[str, str], file: TextIO) -> None:
-    lines = csv.writer(file, lineterminator="\n")
-    lines.writerow(["video", "reason"])
-    lines.writerows(failures.items())
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["video", "reason"])
+    writer.writerows(failures.items())
 
 
-def _damage(store: "ReadableStore", more: str | None = None) -> int:
-    """Say on stderr what could not be read; returns the exit code."""
-    what = [*store.damaged.values(), *([more] if more else [])]
-    for each in what:
-        print(each, file=sys.stderr)
-    if what:
+def _report_damage(store: "ReadableStore", damaged_row: str | None = None) -> int:
+    """Print on stderr which commits, and which row, could not be read; returns the exit code."""
+    damage = [*store.damaged.values(), *([damaged_row] if damaged_row else [])]
+    for line in damage:
+        print(line, file=sys.stderr)
+    if damage:
         print(
             f"finevq: {store.url} is damaged, the rest of it was read: `finevq cache repair "
             f"{store.url}`, then `finevq extract`",
             file=sys.stderr,
         )
-    return 2 if what else 0
+    return 2 if damage else 0
 
 
 def _verify(given: argparse.Namespace) -> int:
@@ -122,13 +124,13 @@ def _verify(given: argparse.Namespace) -> int:
     from ..cache.care.verify import verify
 
     store = ReadableStore.open(given.path)
-    problems, whole = 0, True
+    problems, countable = 0, True
     with progress("verify") as step:
         for problem in verify(store, step):
             problems += 1
-            whole &= problem.shard is not None
+            countable &= problem.shard is not None
             print(problem, flush=True)
-    if not whole:  # its plan or its arrays: nothing can be counted
+    if not countable:  # the plan or the arrays' metadata is damaged
         return 2
     if given.live > 0:
         problems += _verify_live(store, given)
@@ -141,7 +143,7 @@ def _verify(given: argparse.Namespace) -> int:
 
 
 def _verify_live(store: "FeatureStore", given: argparse.Namespace) -> int:
-    """Print what was found; returns the number of problems."""
+    """Extract videos again and print how far they deviate; returns the number of problems."""
     from ..dataset.videos import load_dataset
 
     config = load(given)
@@ -149,17 +151,18 @@ def _verify_live(store: "FeatureStore", given: argparse.Namespace) -> int:
     dataset.check_files()
     from ..extract.job.live import verify_live
 
-    found = []
+    deviations = []
     with progress("extract again") as step:
         for deviation in verify_live(store, dataset, config.extract, given.live):
-            found.append(deviation)
-            step(len(found), given.live)
-    problems = [each for each in found if each.problem is not None]
-    for each in problems:
-        print(f"{each.video}: {each.problem}")
-    spatial, motion = max(d.spatial for d in found), max(d.motion for d in found)
+            deviations.append(deviation)
+            step(len(deviations), given.live)
+    problems = [deviation for deviation in deviations if deviation.problem is not None]
+    for deviation in problems:
+        print(f"{deviation.video}: {deviation.problem}")
+    spatial = max(deviation.spatial for deviation in deviations)
+    motion = max(deviation.motion for deviation in deviations)
     print(
-        f"{len(found)} videos extracted again: largest deviation {spatial:.1e} (spatial), "
+        f"{len(deviations)} videos extracted again: largest deviation {spatial:.1e} (spatial), "
         f"{motion:.1e} (motion) of the largest value"
     )
     return len(problems)

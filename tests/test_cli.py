@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from finevq.cache.commits import commit_bytes
 from finevq.cache.identity import Identity
-from finevq.cache.records import Failure, Features, RowRecord, Source, commit_bytes
+from finevq.cache.records import Failure, Features, RowRecord, Source
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
 from finevq.cli import cache as cache_commands

@@ -38,7 +38,7 @@ MORE = {"train/fit/end_to_end.py": {"extract"}}
 """What single modules may import beside that: this one trains a part of the image encoder."""
 
 FLOORS = {
-    "cache": ("files", "", "care"),
+    "cache": ("files", "arrays", "", "care"),
     "dataset": ("", "study", "splitting", "databases", "describe", "demo"),
     "evaluate": ("metrics", "predict", "compare", "score", "pages", ""),
     "extract": ("", "decode", "encode", "job"),

@@ -7,11 +7,9 @@
     spatial, motion, ...     (rows, ...) as in the store, one row a chunk; rows without features
                              take no space and read as NaN
 
-Every row is checked against its commit's checksum on the way out and on the way in.
+Export and import check every row against the checksum in its commit.
 """
 
-import io
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,53 +21,56 @@ import h5py
 import numpy as np
 
 from ...errors import StoreError
-from ..arrays import Arrays
+from ..arrays.shard_file import StoredArray, StoredRow
+from ..arrays.zarr_arrays import Arrays
+from ..commits import commit_name, parse_commit
 from ..files.folder import Folder
 from ..files.space import DiskFull, Space, is_disk_full
-from ..layout import Layout
-from ..plan import Plan
-from ..records import RowRecord, parse_commit
-from ..shards import Stored
-from ..store import STORE, VIDEOS, FeatureStore, commit_name
-from ..values import StoredRow, checksum
+from ..layout import STORE_JSON, Layout
+from ..plan import VIDEOS_PARQUET, Plan
+from ..records import RowRecord
+from ..store import FeatureStore
+from ..values import checksum
+from .hdf5_target import Hdf5Target
 
 HDF5_FORMAT = 1
 """Version of the layout of the file."""
 
 Progress = Callable[[int, int], None]
+"""Called with the numbers of shards that are done and of all shards."""
 
 
 def export_hdf5(store: FeatureStore, file: Path, progress: Progress = lambda *_: None) -> None:
     """Write the committed shards of a store to a new file, which appears when it is complete.
 
     Args:
-        store: Need not be finished.
-        file: On a local disk.
-        progress: Told of every shard.
+        store: The store, which may be unfinished.
+        file: A path on a local disk.
+        progress: Called after every shard.
 
     Raises:
         StoreError: The file exists or cannot be written, or a row or a commit is damaged.
-        DiskFull: There is no room; none of it is written if that is known before.
+        DiskFull: There is no room. Where that is known at the start, nothing is written.
     """
     if file.exists():
         raise StoreError(f"{file} exists: choose another name, or remove it")
-    with _written(file):
-        records = store.records().values()  # a damaged commit is told before any work
+    with _write_errors_named(file):
+        records = store.records().values()  # raises for a damaged commit before any work
         needed = store.layout.row_bytes * sum(record.status == "ok" for record in records)
         space = Space(needed, shutil.disk_usage(file.parent).free)
         if not space.enough:
             raise DiskFull(f"{file} needs {space}: make room, or choose another place")
     partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
-    with _written(file), _Target(partial) as target:
+    with _write_errors_named(file), Hdf5Target(partial) as target:
         try:
             with h5py.File(target, "w") as opened:
-                for done in _export(store, opened):
+                for done in _export_shards(store, opened):
                     target.check()
                     progress(done, len(store.shards))
             target.sync()
             partial.rename(file)
         except Exception:
-            target.check()  # whatever HDF5 makes of writes that went nowhere
+            target.check()  # a failed write is the cause of whatever error HDF5 raised
             raise
         finally:
             partial.unlink(missing_ok=True)
@@ -79,10 +80,10 @@ def import_hdf5(file: Path, url: str, progress: Progress = lambda *_: None) -> F
     """Make the store that a file was exported from, byte for byte.
 
     Args:
-        file: Written by `export_hdf5`.
+        file: A file that `export_hdf5` wrote.
         url: A path or fsspec URL where there is nothing yet. It becomes a store when it is
-            complete; what a failure leaves is removed.
-        progress: Told of every shard.
+            complete; if the import fails, everything there is removed.
+        progress: Called after every shard.
 
     Raises:
         StoreError: There is something at `url`, or the file is damaged or of another format.
@@ -91,17 +92,33 @@ def import_hdf5(file: Path, url: str, progress: Progress = lambda *_: None) -> F
     folder = Folder(url)
     if folder.names(""):
         raise StoreError(f"{url} is not empty: choose another place for the store")
-    with _opened(file) as source, _written(Path(url)):
+    with _opened(file) as source, _write_errors_named(Path(url)):
         try:
-            _import(source, folder, str(file), progress)
+            _import_all(source, folder, str(file), progress)
         except BaseException:
             folder.clear()
             raise
     return FeatureStore.open(url)
 
 
-def _export(store: FeatureStore, target: h5py.File) -> Iterator[int]:
-    """Write shard by shard; yields how many are done."""
+def _export_shards(store: FeatureStore, target: h5py.File) -> Iterator[int]:
+    """Write shard by shard; yields the number of those that are done."""
+    videos, commits = _new_datasets(store, target)
+    committed = set(store.committed())
+    for shard in store.shards:
+        for row, video in store.shard_rows(shard).items():
+            videos[row] = video
+        if shard in committed:
+            commits[shard] = store.commit_content(shard).decode()
+            for row, record in store.shard_records(shard).items():
+                if record.status == "ok":
+                    for name, stored in store.read_stored(record.video).items():
+                        target[name][row] = stored.values
+        yield shard + 1
+
+
+def _new_datasets(store: FeatureStore, target: h5py.File) -> tuple[h5py.Dataset, h5py.Dataset]:
+    """Write the attributes and empty datasets; returns `videos` and `commits`."""
     layout, size, shards = store.layout, store.layout.rows_per_shard, len(store.shards)
     target.attrs["finevq_hdf5"] = HDF5_FORMAT
     target.attrs["finevq_store"] = layout.to_bytes().decode()
@@ -118,29 +135,19 @@ def _export(store: FeatureStore, target: h5py.File) -> Iterator[int]:
             chunks=(1, *array.shape),
             fillvalue=fill,
         )
-    committed = set(store.committed())
-    for shard in store.shards:
-        for row, video in store.shard_rows(shard).items():
-            videos[row] = video
-        if shard in committed:
-            commits[shard] = store.commit(shard).decode()
-            for row, record in store.shard_records(shard).items():
-                if record.status == "ok":
-                    for name, stored in store.read_stored(record.video).items():
-                        target[name][row] = stored.values
-        yield shard + 1
+    return videos, commits
 
 
-def _import(source: h5py.File, folder: Folder, where: str, progress: Progress) -> None:
-    with _damage_named(where):
-        layout = _layout(source, where)
+def _import_all(source: h5py.File, folder: Folder, where: str, progress: Progress) -> None:
+    with _read_errors_named(where):
+        layout = _stored_layout(source, where)
         size = layout.rows_per_shard
-        names = enumerate(source["videos"].asstr()[:])
-        plan = Plan({row: video for row, video in names if video}, size)
+        videos = enumerate(source["videos"].asstr()[:])
+        plan = Plan({row: video for row, video in videos if video}, size)
         commits = [text.encode() for text in source["commits"].asstr()[:]]
         if len(commits) != len(plan.shards):
             raise ValueError(f"{len(commits)} commits of {len(plan.shards)} shards")
-    arrays = Arrays(folder, layout)
+    arrays = Arrays(folder, layout.arrays, size)
     arrays.create()
     arrays.grow(len(plan.shards) * size)
     for shard, commit in zip(plan.shards, commits, strict=True):
@@ -149,15 +156,15 @@ def _import(source: h5py.File, folder: Folder, where: str, progress: Progress) -
             records = parse_commit(commit, shard, f"{name} in {where}")
             if {row: record.video for row, record in records.items()} != plan.shard_rows(shard):
                 raise StoreError(f"{name} in {where} names other videos than the file's list")
-            arrays.write(shard, dict(_rows(source, layout, records, where)))
+            arrays.write(shard, dict(_checked_rows(source, layout, records, where)))
             folder.write(name, commit)
         progress(shard + 1, len(plan.shards))
     if plan.videos:
-        folder.write(VIDEOS, plan.to_bytes())
-    folder.write(STORE, layout.to_bytes())  # last: it makes the folder a store
+        folder.write(VIDEOS_PARQUET, plan.to_bytes())
+    folder.write(STORE_JSON, layout.to_bytes())  # last: it makes the folder a store
 
 
-def _layout(source: h5py.File, where: str) -> Layout:
+def _stored_layout(source: h5py.File, where: str) -> Layout:
     version = source.attrs["finevq_hdf5"]
     if version != HDF5_FORMAT:
         raise StoreError(
@@ -167,13 +174,14 @@ def _layout(source: h5py.File, where: str) -> Layout:
     return Layout.from_bytes(source.attrs["finevq_store"].encode(), where)
 
 
-def _rows(
+def _checked_rows(
     source: h5py.File, layout: Layout, records: dict[int, RowRecord], where: str
 ) -> Iterator[tuple[int, StoredRow]]:
+    """Yield the rows of a shard that hold features, checked against their records."""
     for row, record in records.items():
         if record.status == "ok":
-            with _damage_named(where):
-                values = {name: Stored.of(source[name][row]) for name in layout.arrays}
+            with _read_errors_named(where):
+                values = {name: StoredArray.of(source[name][row]) for name in layout.arrays}
             if checksum(values) != record.checksum:
                 raise StoreError(
                     f"{where} is damaged: the values of {record.video} do not match their "
@@ -184,6 +192,7 @@ def _rows(
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Any]:
+    """Open an HDF5 file for reading; raises StoreError."""
     try:
         source = h5py.File(file, "r")
     except FileNotFoundError as error:
@@ -195,7 +204,8 @@ def _opened(file: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _damage_named(where: str) -> Iterator[None]:
+def _read_errors_named(where: str) -> Iterator[None]:
+    """Turn any error of reading a damaged HDF5 file into a StoreError that names the file."""
     try:
         yield
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
@@ -205,61 +215,9 @@ def _damage_named(where: str) -> Iterator[None]:
         ) from error
 
 
-class _Target(io.RawIOBase):
-    """The file that HDF5 writes, which never fails before its eyes.
-
-    Its library crashes the process, or leaves files open, when a write fails: the first error is
-    kept, later writes go nowhere, and `check` and `sync` raise.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("x+b", buffering=0)
-        self._error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        done = 0
-        try:
-            while done < len(view) and self._error is None:
-                done += self._file.write(view[done:])
-        except OSError as error:
-            self._error = error
-        return len(view)
-
-    def readinto(self, buffer: Any) -> int:
-        return self._file.readinto(buffer)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return self._file.truncate(size)
-        except OSError as error:
-            self._error = self._error or error
-            return size or 0
-
-    def check(self) -> None:
-        """Raise the error of a write before."""
-        if self._error is not None:
-            raise self._error
-
-    def sync(self) -> None:
-        """Have it on the disk; raises as `check`."""
-        self.check()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
 @contextmanager
-def _written(place: Path) -> Iterator[None]:
-    """Say in one line why a place cannot be written."""
+def _write_errors_named(place: Path) -> Iterator[None]:
+    """Turn an OSError of writing into an error of one line that names the place."""
     try:
         yield
     except OSError as error:

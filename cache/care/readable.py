@@ -1,4 +1,4 @@
-"""A store as far as it can be read: for reports, which one damaged commit must not silence."""
+"""A store for reports, which show the rest of it where a commit is damaged."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from ..store import FeatureStore
 
 
 class ReadableStore(FeatureStore):
-    """A store whose damaged commits are set aside, where a `FeatureStore` raises.
+    """A store that sets damaged commits aside, where a `FeatureStore` raises.
 
     The videos of their shards count as not extracted.
 
     Attributes:
-        damaged: shard -> what is wrong with its commit, of those met so far.
+        damaged: shard -> what is wrong with its commit, for the damaged commits read so far.
     """
 
     def __init__(self, url: str, layout: Layout, stage: str = "") -> None:
@@ -47,5 +47,5 @@ class ReadableStore(FeatureStore):
         return found
 
     def info(self) -> dict[str, Any]:
-        """Return what `FeatureStore.info` does, and damaged, the damage by shard."""
+        """Return what `FeatureStore.info` returns, and `damaged`."""
         return super().info() | {"damaged": self.damaged}

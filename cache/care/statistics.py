@@ -1,4 +1,4 @@
-"""What the stored features are like: a constant channel or a drifted scale shows here first."""
+"""Statistics of the stored features, which show a constant channel or a drifted scale."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,22 +12,23 @@ from ..layout import FEATURES
 from ..store import FeatureStore
 
 GROUP_SIZE = 256
-"""Consecutive channels that are summed up together: SlowFast's fast path has 256, the last ones."""
+"""Consecutive channels with common statistics: SlowFast's fast path makes the last 256."""
 
 _ROWS_A_GRAPH = 256
+"""Rows in one Dask graph, which bounds its size."""
 
 
 def statistics(store: FeatureStore, sample: int) -> dict[str, Any]:
-    """Sum up the features of videos spread evenly over the store.
+    """Compute statistics of the features of videos spread evenly over the store.
 
     Args:
-        store: Videos without features are left out.
-        sample: Number of videos at most; each costs reading one row.
+        store: The store; its videos without features are left out.
+        sample: The most videos to read.
 
     Returns:
-        videos (read); then for spatial and motion: mean, std, min, max, zeros (share of values
-        that are 0) over all values, and groups, the same for each 256 consecutive channels with
-        their first and last channel. Without a video only `videos`.
+        videos, the number read; then for spatial and for motion: mean, std, min, max, zeros (the
+        share of values that are 0) over all values, and groups, the same for each 256 consecutive
+        channels with their first and last channel. Where no video has features, only videos.
 
     Raises:
         StoreError: The row of one of the videos is damaged.
@@ -39,7 +40,7 @@ def statistics(store: FeatureStore, sample: int) -> dict[str, Any]:
     sums: list[np.ndarray] = []
     for first in range(0, len(videos), _ROWS_A_GRAPH):
         part = _channel_sums(store, videos[first : first + _ROWS_A_GRAPH])
-        sums = part if not sums else [_merged(*pair) for pair in zip(sums, part, strict=True)]
+        sums = part if not sums else [_merged_sums(*pair) for pair in zip(sums, part, strict=True)]
     counts = [len(videos) * int(np.prod(store.layout.shapes[name][:-1])) for name in FEATURES]
     return {"videos": len(videos)} | {
         name: _described(channels, count)
@@ -67,11 +68,12 @@ def _channel_sums(store: FeatureStore, videos: Sequence[str]) -> list[np.ndarray
                 ]
             )
         )
-    # Two rows at a time: a row of float64 takes 64 MB, and reading is what takes the time.
+    # Two rows at a time: a row in float64 takes 64 MB, and most of the time goes into reading.
     return list(compute(*sums, scheduler="threads", num_workers=2))
 
 
-def _merged(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+def _merged_sums(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Add up two results of `_channel_sums` for one kind of features."""
     low, high = np.minimum(one[3], two[3]), np.maximum(one[4], two[4])
     return np.stack([*(one[:3] + two[:3]), low, high])
 

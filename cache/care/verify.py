@@ -1,14 +1,16 @@
-"""Reading a whole store back and saying what is wrong with it."""
+"""Reading every value of a store and naming what is wrong."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ...errors import StoreError
+from ..reading import without_empty
 from ..records import RowRecord
 from ..store import FeatureStore
 from ..values import checksum, finite
 
 Progress = Callable[[int, int], None]
+"""Called with the numbers of shards that are done and of all shards."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class Problem:
     """One thing that is wrong; `str()` gives it as one line.
 
     Attributes:
-        shard: The shard, None if the whole store is concerned.
-        row: The row, None if the whole shard is concerned.
+        shard: The shard, None for a problem of the whole store.
+        row: The row, None for a problem of the whole shard.
         video: The row's video, None for a row without one.
         what: What is wrong.
     """
@@ -37,11 +39,11 @@ class Problem:
 def verify(store: FeatureStore, progress: Progress = lambda *_: None) -> Iterator[Problem]:
     """Read every row of every committed shard and yield each problem found.
 
-    A store that is merely unfinished has none.
+    That shards are still pending is no problem.
 
     Args:
-        store: Whatever its state.
-        progress: Told of every committed shard, planned or not, after its problems.
+        store: The store, in any state.
+        progress: Called after every committed shard, planned or not, and after its problems.
     """
     try:
         store.check_layout()
@@ -68,16 +70,18 @@ def verify_shard(store: FeatureStore, shard: int) -> Iterator[Problem]:
     size = store.layout.rows_per_shard
     for row in range(shard * size, (shard + 1) * size):
         record = records.get(row)
-        what = _row_problem(store, row, record)
-        if what:
-            yield Problem(shard, row, record.video if record else None, what)
+        problem = _row_problem(store, row, record)
+        if problem:
+            yield Problem(shard, row, record.video if record else None, problem)
 
 
 def repair(store: FeatureStore, shard: int) -> list[Problem]:
     """Verify one committed shard, and withdraw its commit if there is a problem.
 
+    The next job then extracts the shard again.
+
     Returns:
-        The problems; if there are any, the next job extracts the shard again.
+        The problems.
     """
     problems = list(verify_shard(store, shard))
     if problems:
@@ -86,11 +90,12 @@ def repair(store: FeatureStore, shard: int) -> list[Problem]:
 
 
 def _row_problem(store: FeatureStore, row: int, record: RowRecord | None) -> str | None:
+    """Return what is wrong with a row, None if nothing is."""
     try:
         arrays = store.read_row(row)
     except StoreError as error:
         return str(error)
-    values = {name: array for name, array in arrays.items() if array is not None}
+    values = without_empty(arrays)
     if record is None or record.status == "failed":
         return "a row without features must be empty, it holds values" if values else None
     if len(values) < len(arrays):

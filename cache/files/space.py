@@ -1,4 +1,4 @@
-"""How much room a job needs, and what is said when there is none."""
+"""The room that a job needs on the disk, and the error when there is none."""
 
 import errno
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from ...errors import StoreError
 
 
 class DiskFull(StoreError):
-    """A shard could not be written for want of room; the next shard could not either."""
+    """There is no room for a shard or a file, so there is none for the next one either."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """Bytes; `str()` gives both in GB.
+    """Bytes needed and bytes free; `str()` gives both in GB.
 
     Attributes:
-        needed: What the features will take at most: failed videos take nothing.
-        free: What the store's file system has left, None behind a URL.
+        needed: The most that the features can take; failed videos take nothing.
+        free: Bytes left in the store's file system, None behind a URL.
     """
 
     needed: int
@@ -33,5 +33,5 @@ class Space:
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Tell a full disk, or a used up quota, from other errors."""
+    """Tell a full disk, or an exhausted quota, from other errors."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

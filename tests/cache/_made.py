@@ -31,8 +31,8 @@ def features(video: str, scale: float = 1.0) -> Features:
 
 
 def results(names: Iterable[str], failed: Iterable[str] = ()) -> dict[str, Features | Failure]:
-    gone = set(failed)
-    return {name: Failure("no frames") if name in gone else features(name) for name in names}
+    failures = set(failed)
+    return {name: Failure("no frames") if name in failures else features(name) for name in names}
 
 
 def fill(store: FeatureStore, names: list[str], failed: Iterable[str] = ()) -> None:

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from finevq.cache.arrays.shard_file import StoredArray
 from finevq.cache.care.verify import Problem, verify
+from finevq.cache.commits import commit_bytes
 from finevq.cache.identity import Identity
 from finevq.cache.plan import Plan
-from finevq.cache.records import RowRecord, commit_bytes
+from finevq.cache.records import RowRecord
 from finevq.cache.settings import CacheSettings
-from finevq.cache.shards import Stored
 from finevq.cache.store import FeatureStore
 from finevq.cache.values import checksum
 from finevq.errors import StoreError
@@ -161,7 +162,7 @@ def test_values_that_are_not_finite_are_found_whatever_their_checksum(
 ) -> None:
     records = full_store.shard_records(0)
     row = {name: array for name, array in full_store.read_row(0).items() if array is not None}
-    row["motion"] = Stored.of(np.full((2, 5), np.inf, np.float16))
+    row["motion"] = StoredArray.of(np.full((2, 5), np.inf, np.float16))
     full_store._arrays.write(0, {0: row})
     records[0] = dataclasses.replace(records[0], checksum=checksum(row))
     Path(full_store.url, "commits/000000.json").write_bytes(commit_bytes(0, records))
@@ -258,7 +259,7 @@ def test_array_shorter_than_the_plan_is_found(
 def test_checksum_is_a_known_value() -> None:
     # A change of this value would condemn every store on disk.
     spatial, motion = np.ones((1, 1, 2), "<f2"), np.full((1, 1), 2, "<f2")
-    row = {"spatial": Stored.of(spatial), "motion": Stored.of(motion)}
+    row = {"spatial": StoredArray.of(spatial), "motion": StoredArray.of(motion)}
     assert checksum(row) == "02aed1e7-b01a6a6e"
 
 

@@ -15,7 +15,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from finevq.cache.care.hdf5 import export_hdf5, import_hdf5
 from finevq.cache.care.verify import repair, verify
-from finevq.cache.files import folder as _files
+from finevq.cache.files import stage as stage_module
 from finevq.cache.files.space import DiskFull
 from finevq.cache.store import FeatureStore
 from finevq.errors import StoreError, StoreUnavailable
@@ -101,7 +101,7 @@ def test_no_room_to_stage_is_one_line(
     def full(*args: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_files, "_replace", full)
+    monkeypatch.setattr(stage_module, "replace_file", full)
     with pytest.raises(DiskFull, match=r"no room for .*: delete older copies there, or set cache"):
         FeatureStore.open(URL, str(tmp_path / "stage")).read("demo/1.mp4")
 

@@ -536,7 +536,7 @@ def test_full_disk_is_one_line_and_a_later_run_resumes(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_files, "_replace", full)
+        patch.setattr(_files, "replace_file", full)
         with pytest.raises(DiskFull, match=r"disk full at .*: make room, or move the store"):
             extractor.extract_shard(0, paths)
     assert extractor.store.pending() == [0]
