@@ -41,8 +41,8 @@ from PIL import Image
 from finevq.cache.store import FeatureStore
 from finevq.config import load_config
 from finevq.errors import VideoError
-from finevq.extract.decode.video.pool import DecodePool
-from finevq.extract.decode.video.video import DecodedVideo, Sampling, decode
+from finevq.extract.decode.pool import DecodePool
+from finevq.extract.decode.video import DecodedVideo, Sampling, decode
 from finevq.extract.encode.encoder import Encoder
 
 WIDTH, HEIGHT, FRAMES, FPS = 1280, 720, 150, 30

@@ -22,9 +22,9 @@ import torch
 
 from finevq.config import load_config
 from finevq.evaluate.predict.predictor.official import import_checkpoint
-from finevq.extract.decode.video.probe import probe
-from finevq.extract.decode.video.readers import decord_pictures
-from finevq.extract.decode.video.video import decode
+from finevq.extract.decode.probe import probe
+from finevq.extract.decode.readers import decord_pictures
+from finevq.extract.decode.video import decode
 from finevq.extract.encode.encoder import Encoder
 from finevq.extract.settings import ExtractSettings
 from finevq.train.model.finevq.checkpoint import load_checkpoint

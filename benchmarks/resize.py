@@ -21,10 +21,10 @@ from torch.nn.functional import interpolate
 from finevq.dataset.videos import DIMENSIONS
 from finevq.errors import VideoError
 from finevq.evaluate.predict.predictor.predictor import Predictor
-from finevq.extract.decode.video import video as decoding
-from finevq.extract.decode.video.probe import probe
-from finevq.extract.decode.video.readers import pyav_pictures
-from finevq.extract.decode.video.video import _bilinear
+from finevq.extract.decode import video as decoding
+from finevq.extract.decode.probe import probe
+from finevq.extract.decode.readers import pyav_pictures
+from finevq.extract.decode.video import _bilinear
 from finevq.extract.encode.embedded import embedded_slowfast, embedded_vit
 from finevq.extract.encode.encoder import Encoder
 from finevq.extract.encode.motion import MotionEncoder

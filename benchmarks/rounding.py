@@ -14,7 +14,7 @@ import numpy as np
 
 from finevq.dataset.videos import DIMENSIONS
 from finevq.evaluate.predict.predictor.predictor import Predictor
-from finevq.extract.decode.video.video import decode
+from finevq.extract.decode.video import decode
 from finevq.extract.encode.encoder import Encoder
 from finevq.extract.settings import ExtractSettings
 from finevq.train.model.finevq.checkpoint import load_checkpoint

@@ -23,7 +23,7 @@ import torch
 
 from finevq.cache.values import as_read
 from finevq.evaluate.score.scorer.scorer import Scorer
-from finevq.extract.decode.video.video import decode
+from finevq.extract.decode.video import decode
 
 VIDEOS, WIDTH, HEIGHT, FRAMES = 10, 2048, 1080, 240
 

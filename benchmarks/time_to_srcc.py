@@ -32,7 +32,7 @@ from finevq.cache.store import FeatureStore
 from finevq.config import Config, load_config
 from finevq.dataset.splits import load_split
 from finevq.dataset.videos import Dataset, Video, load_dataset
-from finevq.extract.decode.video.video import DecodedVideo, decode
+from finevq.extract.decode.video import DecodedVideo, decode
 from finevq.extract.encode.encoder import Encoder
 from finevq.train.fit.training.reading import Source, layout_of
 from finevq.train.fit.training.training import train

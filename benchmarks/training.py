@@ -36,7 +36,7 @@ from finevq.cache.records import Features, Source
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
 from finevq.config import load_config
-from finevq.extract.decode.video.video import DecodedVideo, Sampling
+from finevq.extract.decode.video import DecodedVideo, Sampling
 from finevq.extract.encode.encoder import Encoder
 from finevq.train.model.finevq.packing import Layout
 

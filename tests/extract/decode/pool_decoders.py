@@ -9,7 +9,7 @@ import time
 
 import psutil
 
-from finevq.extract.decode.video.video import Sampling, decode, decode_by_pyav
+from finevq.extract.decode.video import Sampling, decode, decode_by_pyav
 
 
 def behave(path: str, sampling: object) -> str:

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from finevq.errors import VideoError
-from finevq.extract.decode.video.pool import LOOK_AHEAD, DecodePool
-from finevq.extract.decode.video.video import DecodedVideo, Sampling, decode
+from finevq.extract.decode.pool import LOOK_AHEAD, DecodePool
+from finevq.extract.decode.video import DecodedVideo, Sampling, decode
 from finevq.extract.settings import DecodeSettings
 
 SAMPLING = Sampling(frames=4, frame_size=32, sampler="middles", mode="clips", clips=1, clip_size=32)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finevq.extract.decode.video.sampling import (
+from finevq.extract.decode.sampling import (
     CLIP_FRAMES,
     clip_windows,
     official_middles,

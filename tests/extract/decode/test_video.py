@@ -13,20 +13,20 @@ import pytest
 from PIL import Image
 
 from finevq.errors import VideoError
-from finevq.extract.decode.video.probe import probe
-from finevq.extract.decode.video.readers import (
+from finevq.extract.decode.probe import probe
+from finevq.extract.decode.readers import (
     DecordDoubt,
     decord_defect,
     decord_pictures,
     pyav_pictures,
 )
-from finevq.extract.decode.video.sampling import (
+from finevq.extract.decode.sampling import (
     clip_windows,
     official_middles,
     official_whole,
     segment_middles,
 )
-from finevq.extract.decode.video.video import Sampling, decode
+from finevq.extract.decode.video import Sampling, decode
 
 SAMPLING = Sampling(frames=8, frame_size=64, sampler="middles", mode="clips", clips=3, clip_size=48)
 

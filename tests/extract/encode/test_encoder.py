@@ -16,7 +16,7 @@ from torch import nn
 
 from finevq.config import load_config
 from finevq.errors import CheckpointError, ConfigError
-from finevq.extract.decode.video.video import decode
+from finevq.extract.decode.video import decode
 from finevq.extract.encode import encoder as encoder_module
 from finevq.extract.encode.encoder import Encoder, identify, pick_device, weight_hash
 from finevq.extract.settings import ExtractSettings

@@ -31,7 +31,7 @@ from finevq.cache.store import FeatureStore
 from finevq.config import Config, load_config
 from finevq.dataset.videos import Dataset, load_dataset
 from finevq.errors import ConfigError, DatasetError, IdentityMismatch
-from finevq.extract.decode.video.video import DecodedVideo, decode
+from finevq.extract.decode.video import DecodedVideo, decode
 from finevq.extract.encode.encoder import Encoder
 from finevq.extract.job import cluster, run
 from finevq.extract.job.live import LIMIT, verify_live

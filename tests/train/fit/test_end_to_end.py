@@ -14,7 +14,7 @@ from finevq.cache.store import FeatureStore
 from finevq.config import load_config
 from finevq.dataset.videos import Dataset
 from finevq.errors import ConfigError, IdentityMismatch, VideoError
-from finevq.extract.decode.video.video import decode
+from finevq.extract.decode.video import decode
 from finevq.extract.encode.encoder import Encoder
 from finevq.extract.settings import ExtractSettings
 from finevq.train.base.language_model.language_model import load_base
