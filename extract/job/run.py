@@ -20,7 +20,8 @@ from ...cache.settings import CacheSettings
 from ...cache.store import FeatureStore
 from ...dataset.videos import Dataset
 from ...errors import FineVQError, StoreUnavailable
-from ..encode.encoder import check_device, identify
+from ..device import check_device
+from ..encode.encoder import encoder_on_cpu
 from ..settings import ExtractSettings
 from .cluster import connect, joined
 from .tally import Tally
@@ -76,7 +77,7 @@ def extract(
     if settings.cluster.scheduler == "local":
         check_device(settings)
     dataset.check_files()
-    encoder = identify(settings)
+    encoder = encoder_on_cpu(settings)
     store = FeatureStore.open_or_create(cache.path, encoder.identity, encoder.shapes, cache)
     del encoder  # the workers have their own
     store.plan(dataset.ids)
