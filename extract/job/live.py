@@ -58,8 +58,8 @@ def verify_live(
     lines = store.layout.identity.difference(encoder.identity)
     if lines:
         raise IdentityMismatch(
-            f"the features in {store.url} were made with other settings: {'; '.join(lines[:5])}; "
-            "set these back"
+            f"the features in {store.url} were made with other settings or weights: "
+            f"{'; '.join(lines[:5])}; give those that they were made with"
         )
     records = store.records()
     stored = [v for v in dataset if v.id in records and records[v.id].status == "ok"]

@@ -98,8 +98,9 @@ class Extractor(WorkerPlugin):
         """
         if multiprocessing.current_process().daemon:
             raise ConfigError(
-                "extract.cluster.scheduler: a worker there may not start decoding processes: start "
-                "the workers with DASK_DISTRIBUTED__WORKER__DAEMON=False in their environment"
+                f"extract.cluster.scheduler = {self.settings.cluster.scheduler!r}: its workers may "
+                "not start decoding processes; start them with "
+                "DASK_DISTRIBUTED__WORKER__DAEMON=False in their environment"
             )
         if worker is not None and threading.current_thread() is threading.main_thread():
             # Ctrl-C in a terminal reaches the workers too, but only the job is to end them.

@@ -105,23 +105,23 @@ def batched(encoder: Encoder, size: int, videos: list[Any]) -> list[Any]:
         return encoder.encode_all(videos)
 
 
-class Crowded(Encoder):
-    """Stands in for a GPU whose memory holds so many videos at once; a video is its own number."""
+class SmallGpu(Encoder):
+    """An encoder whose GPU memory holds `capacity` videos at once; a video is its own number."""
 
-    def __init__(self, room: int, batch: int, *, compiled: bool = False) -> None:
-        self.room, self.videos_per_batch = room, batch
+    def __init__(self, capacity: int, batch: int, *, compiled: bool = False) -> None:
+        self.capacity, self.videos_per_batch = capacity, batch
         self.settings = settings(f"compile={'true' if compiled else 'false'}")
         self.tried: list[int] = []
 
     def _encode(self, videos: Any) -> Any:
         self.tried.append(self.videos_per_batch if self.settings.compile else len(videos))
-        if self.tried[-1] > self.room:
+        if self.tried[-1] > self.capacity:
             raise torch.cuda.OutOfMemoryError("out of memory")
         return list(videos)
 
 
 def test_full_gpu_memory_halves_the_batches_for_good() -> None:
-    encoder = Crowded(room=2, batch=8)
+    encoder = SmallGpu(capacity=2, batch=8)
     assert encoder.encode_all(range(9)) == list(range(9))
     assert encoder.tried == [8, 4, 2, 2, 2, 2, 1]
     assert encoder.encode_all(range(4)) == list(range(4))
@@ -129,14 +129,14 @@ def test_full_gpu_memory_halves_the_batches_for_good() -> None:
 
 
 def test_compiled_batches_are_halved_by_what_they_are_filled_up_to() -> None:
-    encoder = Crowded(room=1, batch=4, compiled=True)
+    encoder = SmallGpu(capacity=1, batch=4, compiled=True)
     assert encoder.encode_all(range(1)) == [0]
     assert encoder.tried == [4, 2, 1]
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_video_too_large_for_the_gpu_is_a_failure_alone(compiled: bool) -> None:
-    results = Crowded(room=0, batch=2, compiled=compiled).encode_all(range(2))
+    results = SmallGpu(capacity=0, batch=2, compiled=compiled).encode_all(range(2))
     assert [result.reason for result in results] == ["needs more GPU memory than there is"] * 2
 
 
@@ -162,7 +162,7 @@ def test_compiled_backbones_give_nearly_the_same_features(encoder: Encoder, vide
 
 @pytest.fixture
 def compiling(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
-    """What was to be compiled, and is not."""
+    """The modules whose `compile` was called, which does nothing here."""
     modules: list[nn.Module] = []
     monkeypatch.setattr(nn.Module, "compile", lambda module, **_: modules.append(module))
     return modules

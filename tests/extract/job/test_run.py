@@ -89,7 +89,7 @@ def refuse(*args: Any, **kwargs: Any) -> Any:
 
 @contextmanager
 def in_this_process() -> Iterator[None]:
-    """Shards are extracted here, one after another, by what a Dask worker has."""
+    """Extract the shards here, one after another, with the extractor of a Dask worker."""
 
     class Client:
         id = "here"
@@ -299,7 +299,7 @@ def test_jobs_on_one_scheduler_do_not_meet_and_leave_nothing_there(
 
 @pytest.fixture
 def worker(folder: Path) -> Iterator[tuple[Extractor, Dataset]]:
-    """What a Dask worker does, in this process."""
+    """The extractor of a Dask worker, in this process, and its dataset."""
     config = configured("cache.rows_per_shard=8")
     dataset = load_dataset(config.dataset)
     encoder = Encoder(config.extract)
@@ -439,11 +439,11 @@ def report(shard: int) -> ShardReport:
 
 
 class Planned(Mapping[int, list[str]]):
-    """So many shards of one video; keeps which it was asked for."""
+    """Shards of one video each; keeps the numbers of the shards that were looked up."""
 
     def __init__(self, shards: int) -> None:
         self.shards = range(shards)
-        self.asked: list[int] = []
+        self.looked_up: list[int] = []
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -452,7 +452,7 @@ class Planned(Mapping[int, list[str]]):
         return iter(self.shards)
 
     def __getitem__(self, shard: int) -> list[str]:
-        self.asked.append(shard)
+        self.looked_up.append(shard)
         return [f"video{shard}"]
 
 
@@ -461,7 +461,7 @@ def run_tasks(client: Client, todo: Planned, task: Any) -> Iterator[ShardReport]
 
 
 class Log:
-    """What tasks have done, kept in a file, as a task is a copy."""
+    """What tasks have done, kept in a file, because each task runs a copy of this object."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "log"
@@ -487,7 +487,7 @@ def test_every_shard_runs_once_with_few_in_flight(client: Client, tmp_path: Path
     done = []
     for each in run_tasks(client, planned, task):
         done.append(each.shard)
-        assert len(planned.asked) - len(done) <= 2 * (
+        assert len(planned.looked_up) - len(done) <= 2 * (
             TASKS_PER_WORKER + 1
         )  # workers of the default settings
     assert sorted(done) == sorted(started.read()) == list(range(60))
