@@ -46,7 +46,7 @@ CONFIG = {
 CHILD = """
 import json, re, sys
 from pathlib import Path
-from finevq.extract.encode.encoder import weight_hash
+from finevq.extract.encode.backbones import weight_hash
 from finevq.extract.encode.internvit import load_internvit
 def memory(key):
     status = Path("/proc/self/status").read_text()

@@ -30,7 +30,8 @@ from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
 from finevq.config import load_config
 from finevq.extract.job.cluster import connect
-from finevq.extract.job.run import Paths, run_shards, to_do
+from finevq.extract.job.dispatch import Paths, run_shards
+from finevq.extract.job.run import videos_to_extract
 from finevq.extract.job.worker import ShardReport
 
 ROWS = 16
@@ -76,9 +77,9 @@ def planning(videos: int) -> dict[str, float]:
         shapes = {"spatial": (8, 256, 4096), "motion": (8, 2304)}
         store = FeatureStore.create(f"{folder}/store", Identity({"made": "of"}), shapes, cache)
         store.plan(names)
-        todo = to_do(store, paths, None, retry_failed=False)
+        videos_by_shard = videos_to_extract(store, paths, None, retry_failed=False)
         planned = time.perf_counter() - began
-        for report in run_shards(client, todo, paths, settings, "", nothing):
+        for report in run_shards(client, videos_by_shard, paths, settings, "", nothing):
             done += report.videos
         seconds = time.perf_counter() - began
     return {

@@ -1,4 +1,4 @@
-"""The commands that extract: extract; and what is shown while it runs."""
+"""The command `finevq extract`, and what it shows while it runs."""
 
 import argparse
 import json
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..extract.job.tally import Tally
 
-SECONDS_A_LINE = 60
-"""Without a terminal, a line is printed so often, and at every tenth of the videos."""
+LINE_INTERVAL_S = 60
+"""Without a terminal, a line is printed after so many seconds, and at every tenth of the videos."""
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -33,11 +33,9 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--shards",
         type=_range,
         metavar="FIRST:END",
-        help="only these, END not included; for several jobs on one store",
+        help="only these shards, END not included; for several jobs on one store",
     )
-    extract.add_argument(
-        "--retry-failed", action="store_true", help="also redo the shards with failed videos"
-    )
+    extract.add_argument("--retry-failed", action="store_true", help="also try failed videos again")
     extract.add_argument("--summary", type=Path, metavar="FILE", help="write what was done as JSON")
     add_config(extract)
 
@@ -71,10 +69,10 @@ def run_extract(
     """Extract the features of the configuration's dataset.
 
     Args:
-        config: all of it.
+        config: of the dataset, the extraction and the store.
         shards: as in `finevq.extract.job.run.extract`.
-        retry_failed: as there.
-        summary: a file for what was done as JSON, also where the job ends early.
+        retry_failed: as in `finevq.extract.job.run.extract`.
+        summary: a file for a summary of the job as JSON, written also if the job ends early.
     """
     from ..dataset.videos import load_dataset
 
@@ -84,7 +82,7 @@ def run_extract(
 
     last: Tally | None = None
 
-    def told(tally: "Tally") -> None:
+    def keep_and_show(tally: "Tally") -> None:
         nonlocal last
         last = tally
         show(tally)
@@ -97,7 +95,7 @@ def run_extract(
                 config.cache,
                 shards=shards,
                 retry_failed=retry_failed,
-                progress=told,
+                progress=keep_and_show,
             )
     except BaseException as error:
         if summary is not None and last is not None:
@@ -109,20 +107,24 @@ def run_extract(
     tally.failed_before = sum(v in failures and v not in tally.failed for v in dataset.ids)
     if summary is not None:
         _write_summary(summary, tally, None)
-    before = f", {tally.failed_before} of them failed (--retry-failed tries these again)"
-    print(
-        f"features of {tally.extracted} videos stored in {config.cache.path}; "
-        f"{tally.present} were there before{before if tally.failed_before else ''}; "
-        f"{len(tally.failed)} failed"
-    )
-    for video, reason in tally.failed.items():
-        print(f"  failed: {video}: {reason}")
+    _print_result(tally, config.cache.path)
     if store.damaged:
         names = ", ".join(map(str, store.damaged))
         raise StoreError(
             f"{store.url}: the commits of shards {names} are damaged: `finevq cache repair "
             f"{store.url}`, then run the same command again"
         )
+
+
+def _print_result(tally: "Tally", path: str) -> None:
+    before = f", {tally.failed_before} of them failed (--retry-failed tries these again)"
+    print(
+        f"features of {tally.extracted} videos stored in {path}; "
+        f"{tally.present} were there before{before if tally.failed_before else ''}; "
+        f"{len(tally.failed)} failed"
+    )
+    for video, reason in tally.failed.items():
+        print(f"  failed: {video}: {reason}")
 
 
 def _write_summary(path: Path, tally: "Tally", stopped: str | None) -> None:
@@ -133,9 +135,9 @@ def _write_summary(path: Path, tally: "Tally", stopped: str | None) -> None:
 
 @contextmanager
 def _display() -> "Iterator[Callable[[Tally], None]]":
-    """The plan, then a bar on a terminal; elsewhere lines."""
+    """Yield what shows a tally: first the plan, then a bar on a terminal, or else lines."""
     if not sys.stderr.isatty():
-        yield _lines()
+        yield _line_printer()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -157,17 +159,17 @@ def _display() -> "Iterator[Callable[[Tally], None]]":
         yield show
 
 
-def _lines() -> "Callable[[Tally], None]":
-    tenth, last = 0, time.monotonic()
+def _line_printer() -> "Callable[[Tally], None]":
+    tenths, printed_at = 0, time.monotonic()
 
     def show(tally: "Tally") -> None:
-        nonlocal tenth, last
+        nonlocal tenths, printed_at
         if tally.videos == 0:
             print(_plan(tally), file=sys.stderr, flush=True)
             return
-        now = 10 * tally.videos // tally.total
-        if now > tenth or time.monotonic() - last > SECONDS_A_LINE:
-            tenth, last = now, time.monotonic()
+        done = 10 * tally.videos // tally.total
+        if done > tenths or time.monotonic() - printed_at > LINE_INTERVAL_S:
+            tenths, printed_at = done, time.monotonic()
             text = f"extract: {tally.videos}/{tally.total} {_state(tally)}"
             print(text, file=sys.stderr, flush=True)
 
@@ -182,7 +184,7 @@ def _plan(tally: "Tally") -> str:
 
 
 def _state(tally: "Tally") -> str:
-    """Rates, what holds the job up, how long it will take, and what went wrong."""
+    """Rates, the slowest stage, the time left and the number of failures, in one line."""
     if tally.bottleneck is None or tally.left_s is None:
         return ""
     busy = tally.shares[tally.bottleneck]

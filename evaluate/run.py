@@ -14,7 +14,7 @@ from ..dataset.questions import Question, load_questions
 from ..dataset.splits import Part, load_split
 from ..dataset.videos import Dataset, Video
 from ..errors import DatasetError, FineVQError
-from ..extract.encode.encoder import pick_device
+from ..extract.device import pick_device
 from ..train.fit.reading import in_store
 from ..train.model.checkpoint import digest, load_checkpoint, read_info
 from ..train.prompts import ProfileName

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class SpatialSettings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """Which image encoder sees which frames."""
+    """The image encoder, and which frames it gets."""
 
     model: str = Field(min_length=1)
     adapter: str
@@ -16,7 +16,7 @@ class SpatialSettings(BaseModel, extra="forbid", frozen=True, strict=True):
 
 
 class MotionSettings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """Which motion encoder sees which frames."""
+    """The motion encoder, and which frames it gets."""
 
     model: str = Field(min_length=1)
     mode: Literal["clips", "frames8", "all"]
@@ -25,7 +25,7 @@ class MotionSettings(BaseModel, extra="forbid", frozen=True, strict=True):
 
 
 class DecodeSettings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """How the decoding child processes are run."""
+    """The child processes that decode."""
 
     processes: int = Field(ge=1)
     timeout_s: float = Field(gt=0)
@@ -33,7 +33,7 @@ class DecodeSettings(BaseModel, extra="forbid", frozen=True, strict=True):
 
 
 class SlurmSettings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """What a Slurm job of one worker asks for."""
+    """What each Slurm job asks for; a job is one worker."""
 
     queue: str
     account: str
@@ -54,7 +54,7 @@ class ClusterSettings(BaseModel, extra="forbid", frozen=True, strict=True):
 
 
 class ExtractSettings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """All of stage one."""
+    """The whole section: what extraction computes, and where."""
 
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16", "float16"]

@@ -43,17 +43,18 @@ def store() -> FeatureStore:
 
 
 @pytest.fixture
-def asked(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What extraction was asked for; it tells of ten shards of two videos, one of which fails.
+def arguments(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The arguments that extraction was called with.
 
-    After the fifth it raises `ends`, if that is there.
+    In its place ten shards of two videos are reported, of which one video fails. After the fifth
+    shard the error `ends` is raised, if a test has put one there.
     """
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
 
     def extract(
         dataset: Any, settings: Any, cache: Any, *, progress: Callable[[Tally], None], **given: Any
     ) -> Tally:
-        found.update(given)
+        arguments.update(given)
         tally = Tally(total=20, present=3, space=Space(10**9, 5 * 10**8), processes=1)
         progress(tally)
         tally.start(1)
@@ -61,16 +62,16 @@ def asked(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
             failed = {"made/b.mp4": "is empty (0 bytes)"} if shard == 4 else {}
             tally.add(ShardReport(shard, 2, failed, 90, 10**8, 1.0, 3.0, 0.1))
             progress(tally)
-            if shard == 4 and "ends" in found:
-                raise found["ends"]
+            if shard == 4 and "ends" in arguments:
+                raise arguments["ends"]
         tally.stop()
         return tally
 
     monkeypatch.setattr(run, "extract", extract)
-    return found
+    return arguments
 
 
-def test_plan_and_progress_are_lines_without_a_terminal(asked, capsys) -> None:
+def test_plan_and_progress_are_lines_without_a_terminal(arguments, capsys) -> None:
     assert cli.main(["extract", *DATASET]) == 0
     out, err = capsys.readouterr()
     plan, *lines = err.splitlines()
@@ -86,7 +87,7 @@ def test_plan_and_progress_are_lines_without_a_terminal(asked, capsys) -> None:
     ]
 
 
-def test_summary_is_written(asked) -> None:
+def test_summary_is_written(arguments) -> None:
     assert cli.main(["extract", "--summary", "runs/summary.json", *DATASET]) == 0
     summary = json.loads(Path("runs", "summary.json").read_text("utf-8"))
     videos = {"extracted": 19, "failed": 1, "present": 3, "failed_before": 1, "left": 0}
@@ -102,24 +103,26 @@ def test_summary_is_written(asked) -> None:
         (DiskFull("disk full at features"), 2, "disk full at features"),
     ],
 )
-def test_summary_of_a_job_that_ends_early_is_written(asked, ends, code: int, reason: str) -> None:
-    asked["ends"] = ends
+def test_summary_of_a_job_that_ends_early_is_written(
+    arguments, ends, code: int, reason: str
+) -> None:
+    arguments["ends"] = ends
     assert cli.main(["extract", "--summary", "summary.json", *DATASET]) == code
     summary = json.loads(Path("summary.json").read_text("utf-8"))
     assert (summary["videos"]["extracted"], summary["videos"]["left"]) == (9, 10)
     assert summary["stopped"] == reason
 
 
-def test_summary_that_cannot_be_written_is_refused_before_the_work(asked, capsys) -> None:
+def test_summary_that_cannot_be_written_is_refused_before_the_work(arguments, capsys) -> None:
     Path("file").touch()
     assert cli.main(["extract", "--summary", "file/summary.json", *DATASET]) == 2
     err = capsys.readouterr().err
     assert err.startswith("finevq: --summary file/summary.json: cannot be written: ")
     assert err.count("\n") == 1
-    assert asked == {}
+    assert arguments == {}
 
 
-def test_a_damaged_commit_is_named_at_the_end(asked, store: FeatureStore, capsys) -> None:
+def test_a_damaged_commit_is_named_at_the_end(arguments, store: FeatureStore, capsys) -> None:
     Path(store.url, "commits/000000.json").write_text("torn")
     assert cli.main(["extract", *DATASET]) == 2
     out, err = capsys.readouterr()
@@ -130,18 +133,18 @@ def test_a_damaged_commit_is_named_at_the_end(asked, store: FeatureStore, capsys
     )
 
 
-def test_range_and_retry_are_passed_on(asked) -> None:
+def test_range_and_retry_are_passed_on(arguments) -> None:
     assert cli.main(["extract", "--shards", "100:200", "--retry-failed", *DATASET]) == 0
-    assert asked == {"shards": range(100, 200), "retry_failed": True}
+    assert arguments == {"shards": range(100, 200), "retry_failed": True}
 
 
 @pytest.mark.parametrize("text", ["7", "5:5", "9:3", "-2:4", "a:b", ""])
-def test_impossible_range_is_refused(asked, capsys, text: str) -> None:
+def test_impossible_range_is_refused(arguments, capsys, text: str) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["extract", f"--shards={text}", *DATASET])
     assert ended.value.code == 2
     assert "write it as FIRST:END" in capsys.readouterr().err
-    assert asked == {}
+    assert arguments == {}
 
 
 def test_live_verification_names_the_largest_deviation(
@@ -151,10 +154,10 @@ def test_live_verification_names_the_largest_deviation(
     shapes = {"spatial": (1, 2, 3), "motion": (1, 4)}
     FeatureStore.create("features", Identity({"spatial": 1}), shapes, settings)
     found = [Deviation("made/a.mp4", 1e-4, 3e-4), Deviation("made/b.mp4", 2e-4, 2e-4)]
-    asked: list[int] = []
+    counts: list[int] = []
 
     def verify_live(store: Any, dataset: Any, settings: Any, count: int) -> list[Deviation]:
-        asked.append(count)
+        counts.append(count)
         return found
 
     monkeypatch.setattr(live, "verify_live", verify_live)
@@ -168,4 +171,4 @@ def test_live_verification_names_the_largest_deviation(
     found.append(Deviation("made/c.mp4", problem="is empty (0 bytes)"))
     assert cli.main(command) == 2
     assert "made/c.mp4: is empty (0 bytes)" in capsys.readouterr().out
-    assert asked == [5, 5]
+    assert counts == [5, 5]

@@ -13,7 +13,8 @@ from ...dataset.videos import DIMENSIONS
 from ...errors import CheckpointError, VideoError
 from ...extract.decode.pool import DecodePool
 from ...extract.decode.video import DecodedVideo
-from ...extract.encode.encoder import Encoder, pick_device
+from ...extract.device import pick_device
+from ...extract.encode.encoder import Encoder
 from ...extract.settings import ExtractSettings
 from ...train.fit.training_set import read_training_set
 from ...train.model.checkpoint import load_checkpoint

@@ -1,7 +1,7 @@
-"""Whether a file ends where its container says, each container in its own way.
+"""Whether a file is as long as its container declares, for each kind of container.
 
-Decoders do not tell: a file that was cut off is to them a shorter video. A container that declares
-nothing (raw streams, Ogg, GIF, live recordings) is taken as complete.
+Decoders do not notice: they take a file that was cut off for a shorter video. A container that
+declares no length (raw streams, Ogg, GIF, live recordings) counts as complete.
 """
 
 import os
@@ -19,14 +19,14 @@ def check_complete(
     """Refuse a file that was cut off.
 
     Args:
-        file: The file.
+        file: The video file.
         container: Its PyAV container, after all packets have been read.
         stream: Its video stream.
         video_end: When the last frame ends, in seconds.
         file_end: When the last packet of any stream ends, in seconds.
 
     Raises:
-        VideoError: The file declares more than there is.
+        VideoError: The file is shorter than it declares.
     """
     name = container.format.name
     if name.startswith("mov"):
@@ -48,7 +48,7 @@ def _check_size(file: Path, declared: int) -> None:
 
 
 def _check_duration(end: float, declared: float) -> None:
-    # Writers round, and may leave out the last frame: 2 % or a quarter of a second is no damage.
+    # Declared durations are rounded and may count a frame too many: allow 2 % or 0.25 seconds.
     if end < declared - max(0.02 * declared, 0.25):
         raise VideoError(f"ends early: {max(end, 0):.2f} of {declared:.2f} seconds are there")
 
@@ -66,7 +66,7 @@ def _matroska_size(file: Path) -> int:
 
 
 def _ebml_number(stream: BinaryIO, *, keep_marker: bool) -> tuple[int, bool]:
-    """The next variable-length number, and whether it is the one that stands for "unknown"."""
+    """Read a variable-length number; also tells whether it is the one that means "unknown"."""
     first = stream.read(1)
     if not first or not first[0]:
         return 0, True
@@ -77,7 +77,7 @@ def _ebml_number(stream: BinaryIO, *, keep_marker: bool) -> tuple[int, bool]:
 
 
 def _transport_size(file: Path) -> int:
-    """The end in bytes of the transport packet that the file ends in; 0 if it ends in none."""
+    """Where the last, perhaps incomplete transport packet should end, in bytes; 0 if unknown."""
     size, sync = file.stat().st_size, b"\x47"
     with file.open("rb") as stream:
         head = stream.read(2048)
@@ -85,6 +85,6 @@ def _transport_size(file: Path) -> int:
             if head[start::length].strip(sync) or len(head) <= start + 2 * length:
                 continue
             stream.seek(size - (size - start) % length)
-            # Anything else than a packet, such as padding, may follow the last one.
+            # What begins there is no packet where padding or other data follow the last one.
             return stream.tell() + length if stream.read(1) == sync else 0
     return 0

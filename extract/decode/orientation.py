@@ -14,14 +14,14 @@ UPRIGHT: Orientation = (1, 0, 0, 1)
 
 
 def orientation_of(frame: Any) -> Orientation:
-    """How a PyAV frame wants to be shown; all but quarter turns and mirrors counts as upright."""
+    """How a PyAV frame is to be shown; a matrix of anything but turns and mirrors is ignored."""
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV knows no name for another entry of the side data, and reads none
+    except ValueError:  # PyAV fails on every entry if it knows no name for one of them
         return _quarter_turn(frame.rotation)
     if matrix is None:
         return UPRIGHT
-    # The matrix has three columns, the third for perspective; 16.16 fixed point.
+    # 3 x 3 in 16.16 fixed point; the third column is for perspective.
     a, b, _, c, d = (int(value) for value in np.sign(np.frombuffer(matrix, np.int32)[:5]))
     along_axes = (a and d and not b and not c) or (b and c and not a and not d)
     return (a, b, c, d) if along_axes else UPRIGHT
@@ -43,7 +43,7 @@ def turn(picture: NDArray[np.uint8], orientation: Orientation) -> NDArray[np.uin
         orientation: As `orientation_of` gives it.
 
     Returns:
-        A view of the picture; height and width change places in a quarter turn.
+        A view of the picture; a quarter turn swaps height and width.
     """
     a, b, c, d = orientation
     if a == 0:  # the stored x runs along the shown y

@@ -1,10 +1,10 @@
-"""Decoding in child processes that may hang, crash or leak without harm to anyone else.
+"""Decoding in child processes, which may hang, crash or leak without harm to the other videos.
 
-A decoder is native code fed with files from strangers. Each video is decoded in a child process.
-One that takes too long is killed, even while it holds the GIL; one that is killed or crashes is
-replaced. Its video gets one more try, with the second decoder alone, before it has failed; no other
-video is touched. After a fixed number of videos a process is replaced in any case, because decoders
-leak. A child dies with its parent, however that ends (Linux).
+A decoder is native code that reads files from strangers, so each video is decoded in a child
+process. A process that takes too long is killed, even while it holds the GIL; one that was killed
+or crashed is replaced. Its video is then decoded once more, by the second decoder alone; if that
+goes wrong too, the video has failed. After a fixed number of videos a process is replaced in any
+case, because decoders leak. A child dies with its parent, however the parent ends (Linux).
 
 The children are spawned, not forked: a fork would copy the locks of the parent's threads (CUDA,
 Dask) in whatever state they are. Hence a script that uses a pool needs the usual
@@ -25,25 +25,25 @@ from pebble import ProcessExpired, ProcessPool
 from ...errors import VideoError
 from ..settings import DecodeSettings
 from .orphan import end_with_parent
-from .video import DecodedVideo, Sampling, decode, decode_by_pyav, ready
+from .video import DecodedVideo, Sampling, decode, decode_by_pyav, warm_up
 
 LOOK_AHEAD = 2
-"""Videos in flight beyond one a process: enough to keep all busy, few enough for the memory."""
+"""Videos in flight beside one for each process: enough to keep all processes busy."""
 
 Outcome = DecodedVideo | VideoError
-"""What became of one video."""
+"""What came of decoding one video."""
 
 Decode = Callable[[str, Sampling], DecodedVideo]
-"""Decodes one video; a function that a child process can import."""
+"""A function that decodes one video, and that a child process can import."""
 
 
 class DecodePool:
-    """Child processes that decode videos, as a context manager; its end kills what still runs.
+    """Child processes that decode videos, as a context manager, which kills them at its end.
 
-    Nothing is started before the first video, or `start`.
+    They are started by the first video, or by `start`.
 
     Attributes:
-        sampling: What to keep of each video; must be set before the first.
+        sampling: What to keep of each video; must be set before the first one.
     """
 
     def __init__(
@@ -57,15 +57,17 @@ class DecodePool:
 
         Args:
             sampling: See the class; None to set it later.
-            settings: Processes, seconds a video may take, and videos until a process is replaced.
-            decoder: Tried on every video.
-            second: Tried on those that `decoder` hung or crashed on.
+            settings: Number of processes, seconds that a video may take, and videos after which a
+                process is replaced.
+            decoder: Decodes every video.
+            second: Decodes those on which `decoder` hung or crashed.
         """
         self.sampling = sampling
         self._settings = settings
         self._decoders = decoder, second
         self._open: set[Future[Outcome]] = set()
-        # Linux takes the end of the thread that started a child for that of its parent.
+        # To Linux, the parent of a child has ended when the thread that started it has: so one
+        # thread that lives as long as the pool starts them all.
         self._starter = ThreadPoolExecutor(1, "decode-pool")
         self._pool: Any = ProcessPool(
             max_workers=settings.processes,
@@ -88,27 +90,28 @@ class DecodePool:
         self._pool.join()
         self._starter.shutdown()
         for future in list(self._open):
-            # A child that died before it took its task leaves that task without an end.
+            # A task whose child died before it took the task would never be done.
             future.cancel()
 
     def start(self) -> list[Future[None]]:
-        """Start the processes: they import what they need while the caller does something else.
+        """Start the processes, which import what they need while the caller goes on.
 
         Returns:
-            Futures of the time when that is done.
+            Futures that are done when the imports are.
         """
         calls = range(self._settings.processes)
-        return [self._starter.submit(self._pool.schedule, ready).result() for _ in calls]
+        return [self._starter.submit(self._pool.schedule, warm_up).result() for _ in calls]
 
     def submit(self, path: str | os.PathLike[str]) -> Future[Outcome]:
-        """Decode a video when a process is free.
+        """Decode a video as soon as a process is free.
 
         Args:
             path: The video file.
 
         Returns:
-            A future of the video, or of the reason why it cannot be decoded: damage, a crash or a
-            hang of the decoder. It raises only for a bug, or if the pool ends before it is done.
+            A future of the decoded video, or of a VideoError that says why there is none: the file
+            is damaged, or both decoders hung or crashed. The future raises for a bug alone, or if
+            the pool ends first.
         """
         future: Future[Outcome] = Future()
         self._open.add(future)
@@ -117,15 +120,16 @@ class DecodePool:
         return future
 
     def decode_all(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Outcome]:
-        """Decode videos in the order given, a few of them ahead of the one that is yielded.
+        """Decode videos, and yield them in the order given.
 
-        At most `processes + 2` videos are in flight, so memory does not grow with the list.
+        At most `processes + LOOK_AHEAD` videos are in flight, so memory does not grow with their
+        number.
 
         Args:
-            paths: The video files; read as they are needed.
+            paths: The video files; the iterable is read only as far as needed.
 
         Yields:
-            For each path the video, or the reason why it cannot be decoded.
+            For each path the decoded video, or the reason why there is none.
         """
         waiting: deque[Future[Outcome]] = deque()
         for path in paths:
@@ -141,12 +145,19 @@ class DecodePool:
         future: Future[Outcome],
         failures: tuple[VideoError, ...],
         *,
-        again: bool = False,
+        retried: bool = False,
     ) -> None:
-        """Schedule the next decoder; `failures` says how those before it ended.
+        """Schedule the next decoder.
 
-        A process that gets a SIGKILL was most likely ended from outside, as for want of memory:
-        its decoder is tried `again`, once, so that the video's pixels stay those of the first.
+        A process that got a SIGKILL was most likely ended from outside, for example because the
+        machine ran out of memory. Then the same decoder gets a second chance, so that the features
+        do not depend on such an event.
+
+        Args:
+            path: The video file.
+            future: Where the outcome goes.
+            failures: How the decoders before this one ended.
+            retried: Whether this is the second chance.
         """
         child = self._starter.submit(
             self._pool.schedule,
@@ -154,7 +165,7 @@ class DecodePool:
             args=(path, self.sampling),
             timeout=self._settings.timeout_s,
         ).result()
-        child.add_done_callback(lambda done: self._settle(done, path, future, failures, again))
+        child.add_done_callback(lambda done: self._settle(done, path, future, failures, retried))
 
     def _settle(
         self,
@@ -162,8 +173,9 @@ class DecodePool:
         path: str,
         future: Future[Outcome],
         failures: tuple[VideoError, ...],
-        again: bool,
+        retried: bool,
     ) -> None:
+        """Set the outcome of a video from what its child process did, or try again."""
         try:
             future.set_result(child.result())
         except VideoError as error:
@@ -174,10 +186,10 @@ class DecodePool:
             failure.decoding_s = self._settings.timeout_s
             self._try_again(path, future, (*failures, failure))
         except ProcessExpired as error:
-            if error.exitcode == -signal.SIGKILL and not again:
-                self._try_again(path, future, failures, again=True)
+            if error.exitcode == -signal.SIGKILL and not retried:
+                self._try_again(path, future, failures, retried=True)
                 return
-            failure = VideoError(f"crashed the decoder ({_death(error.exitcode)})")
+            failure = VideoError(f"crashed the decoder ({_exit_name(error.exitcode)})")
             self._try_again(path, future, (*failures, failure))
         except CancelledError:
             future.cancel()
@@ -191,26 +203,26 @@ class DecodePool:
         future: Future[Outcome],
         failures: tuple[VideoError, ...],
         *,
-        again: bool = False,
+        retried: bool = False,
     ) -> None:
         if len(failures) == len(self._decoders):
             future.set_result(_failure(*failures))
             return
         try:
-            self._try(path, future, failures, again=again)
+            self._try(path, future, failures, retried=retried)
         except RuntimeError:  # the pool has ended meanwhile
             future.cancel()
 
 
 def _failure(*tries: VideoError) -> VideoError:
-    """What the decoders said, one after the other, as one."""
+    """One error of all that the decoders said, in the order of the tries."""
     failure = VideoError("; with the second decoder: ".join(map(str, tries)))
-    failure.decoding_s = sum(each.decoding_s for each in tries)
+    failure.decoding_s = sum(error.decoding_s for error in tries)
     return failure
 
 
-def _death(exit_code: int) -> str:
-    """How a process ended, in words: "SIGSEGV" or "exit code 3"."""
+def _exit_name(exit_code: int) -> str:
+    """How a process ended: "SIGSEGV" or "exit code 3"."""
     try:
         return signal.Signals(-exit_code).name
     except ValueError:

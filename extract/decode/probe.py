@@ -1,8 +1,8 @@
-"""Looking into a video file before it is decoded: what it holds, and whether all of it is there.
+"""Looking into a video file before it is decoded: what it holds, and whether it is complete.
 
-The whole file is demuxed and one frame is decoded, which costs little beside decoding. A file that
-is no video, or that ends early, is refused here, because decoders are silent about both: a still
-image and an album cover open as a video of one frame, and a file cut in half has fewer frames.
+The whole file is demuxed and one frame is decoded, which takes little time beside decoding. A file
+that is no video, or that ends early, is refused here, because decoders do not complain: a still
+image and an album cover open as a video of one frame, and half a file as a shorter video.
 """
 
 import math
@@ -23,18 +23,18 @@ _COVER_ART = 1024
 """AV_DISPOSITION_ATTACHED_PIC: the stream is a picture that goes with the sound."""
 
 _PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp"})
-"""Demuxers that read other files, which may lie anywhere, in place of the one that was named."""
+"""Demuxers that open other files, which may lie anywhere, in place of the one that was named."""
 
 _STILLS = frozenset({"ico", "image2", "tty"})
-"""Demuxers of images and of text, besides all those called something_pipe."""
+"""Demuxers of images and of text, besides all those whose name ends in _pipe."""
 
 _STILL_BRANDS = frozenset({"avif", "heic", "heix", "mif1"})
-"""Brands of the mp4 container that mark it as a photograph, when it has a single frame."""
+"""Brands of the mp4 container that, with a single frame, mark it as a photograph."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a file holds, without having been decoded.
+    """What a video file holds, as far as is known before it is decoded.
 
     Attributes:
         path: Absolute path of the file.
@@ -42,7 +42,7 @@ class Source:
         codec: FFmpeg's name of the codec, such as "h264".
         stream: Index of the video stream to decode.
         video_streams: Video streams in the file, cover art included.
-        frames: Packets that are to be shown. Most often, but not always, the number of frames.
+        frames: Packets that are to be shown; most often, but not always, the number of frames.
         discarded: Packets that an edit list hides.
         width: Width of the first frame in pixels, before it is turned; 0 if it cannot be decoded.
         orientation: How frames are turned for display.
@@ -65,15 +65,15 @@ class Source:
 
 @dataclass
 class _Packets:
-    """A tally of the packets of the video stream, with times in seconds."""
+    """Counts and times, in seconds, of the video stream's packets."""
 
-    seen: int = 0  # all, those for dropped frames included
+    seen: int = 0  # all packets, those of dropped frames included
     shown: int = 0
     discarded: int = 0
     corrupt: int = 0
     start: float = math.inf
     end: float = -math.inf
-    file_end: float = -math.inf  # the end of all streams
+    file_end: float = -math.inf  # when the last packet of any stream ends
     first_frame: Any = None
 
     def add(self, packet: Any) -> None:
@@ -120,7 +120,7 @@ def probe(path: str | os.PathLike[str]) -> Source:
 @contextmanager
 def open_video(path: str) -> Iterator[Any]:
     """A PyAV container of a local file; whatever FFmpeg finds wrong in it becomes a VideoError."""
-    # The whitelist keeps a playlist that is named like a video from opening network addresses.
+    # Without this whitelist a playlist that is named like a video could open network addresses.
     options = {"protocol_whitelist": "file"}
     try:
         container = av.open(path, options=options, metadata_errors="replace")
@@ -173,14 +173,14 @@ def _read_packets(container: Any, stream: Any) -> _Packets:
 
 
 def _first_frame(stream: Any, packet: Any) -> Any:
-    """The first frame that a packet makes, or None; errors are left to the strict decoder."""
+    """The first frame that decoding a packet gives, or None; errors come up again in decoding."""
     with suppress(av.FFmpegError):
         return next(iter(stream.decode(packet)), None)
     return None
 
 
 def _times(packet: Any) -> tuple[float, float] | None:
-    """When the packet's frame starts and ends, in seconds, or None if the file does not say."""
+    """When the packet's frame starts and ends, in seconds; None if the file does not say."""
     time = packet.dts if packet.pts is None else packet.pts
     if time is None:
         return None
@@ -192,7 +192,7 @@ def _check_packets(container: Any, stream: Any, packets: _Packets) -> None:
         raise VideoError("holds a video stream without frames")
     if packets.shown == 1 and container.metadata.get("major_brand", "").strip() in _STILL_BRANDS:
         raise VideoError("is not a video, but a single still image")
-    # In a transport stream the flag also marks the places where two intact recordings were joined.
+    # In a transport stream the flag also marks where two intact recordings were joined.
     if packets.corrupt and container.format.name != "mpegts":
         raise VideoError(
             f"is damaged or cut off: {packets.corrupt} of its {packets.seen} frames are incomplete"

@@ -1,8 +1,8 @@
-"""The two decoders, each as an iterator over all frames of a video in the order they are shown.
+"""The two decoders, each as an iterator over all frames of a video in the order of display.
 
-Both yield a function for each frame that makes its pixels, so that the frames nobody wants are not
-converted. Nothing is ever sought: decord then returns wrong frames of intact files, without an
-error.
+For each frame both yield a function that makes its pixels, so that only sampled frames are
+converted to RGB. Neither seeks: after seeking decord returns wrong frames of intact files without
+an error.
 """
 
 import os
@@ -27,10 +27,10 @@ Picture = Callable[[], NDArray[np.uint8]]
 
 
 class DecordDoubt(Exception):
-    """What decord gives for this file is not to be trusted."""
+    """Decord's frames of this file cannot be trusted."""
 
 
-_NOT_FOR_DECORD: tuple[tuple[str, Callable[[Source], bool]], ...] = (
+_DECORD_DEFECTS: tuple[tuple[str, Callable[[Source], bool]], ...] = (
     ("loses the first frames of a transport stream", lambda s: s.container == "mpegts"),
     ("shows frames that an edit list hides", lambda s: s.discarded > 0),
     ("counts the hidden frames of VP8 and VP9", lambda s: s.codec in {"vp8", "vp9"}),
@@ -40,21 +40,22 @@ _NOT_FOR_DECORD: tuple[tuple[str, Callable[[Source], bool]], ...] = (
     ("turns some containers only, and mirrors none", lambda s: s.orientation != UPRIGHT),
     ("may choose another of several streams, or cover art", lambda s: s.video_streams > 1),
 )
-"""What decord is known to do wrong, silently, and the files that it does it to."""
+"""What decord is known to do wrong without an error, and the files that are affected."""
 
 
 def decord_defect(source: Source) -> str | None:
-    """What decord is known to do wrong to such a file, or None if it is known to be right."""
-    return next((defect for defect, applies in _NOT_FOR_DECORD if applies(source)), None)
+    """What decord is known to do wrong with such a file, or None."""
+    return next((defect for defect, applies in _DECORD_DEFECTS if applies(source)), None)
 
 
 def decord_pictures(source: Source) -> Generator[Picture, None, None]:
     """All frames by decord.
 
     Raises:
-        DecordDoubt: decord fails, prints anything, or shows a frame twice in place of another.
+        DecordDoubt: Decord fails, prints anything, lacks a frame, or announces another number of
+            frames than the container.
     """
-    with _no_output():
+    with _doubt_output():
         try:
             yield from _decord_pictures(source)
         except DecordDoubt:
@@ -64,11 +65,11 @@ def decord_pictures(source: Source) -> Generator[Picture, None, None]:
 
 
 def _decord_pictures(source: Source) -> Generator[Picture, None, None]:
-    # Imported late: only the process that decodes needs decord, with the FFmpeg that it brings.
+    # Imported here, because only a process that decodes needs decord and the FFmpeg that it brings.
     from decord import VideoReader
 
-    # One thread: with more, damage is reported at another frame each time. The smallest tolerance
-    # makes decord raise where it would show a frame again in place of one that it lacks.
+    # One thread, because with more of them damage is reported at another frame each time. With
+    # this tolerance decord raises where it would repeat a frame in place of one that it lacks.
     reader = VideoReader(source.path, num_threads=1, fault_tol=1e-9)
     if len(reader) != source.frames:
         raise DecordDoubt(f"{len(reader)} frames announced, {source.frames} expected")
@@ -83,10 +84,10 @@ _stderr_lock = threading.Lock()
 
 
 @contextmanager
-def _no_output() -> Iterator[None]:
+def _doubt_output() -> Iterator[None]:
     """Raise DecordDoubt if anything is printed to file descriptor 2, by any thread.
 
-    decord conceals damage and only its libraries say so, on the process's standard error.
+    Decord conceals damage; the libraries below it report it, but only on standard error.
     """
     with _stderr_lock, tempfile.TemporaryFile() as log:
         sys.stderr.flush()
@@ -104,19 +105,19 @@ def _no_output() -> Iterator[None]:
 
 
 def pyav_pictures(source: Source) -> Generator[Picture, None, None]:
-    """All frames by PyAV, strictly.
+    """All frames by PyAV, which conceals nothing.
 
     Raises:
-        VideoError: A frame is damaged or missing; raised after the last frame, with their number.
+        VideoError: Frames are damaged or missing; raised after the last frame, with their number.
     """
     bad = total = 0
     with open_video(source.path) as container:
         stream = container.streams[source.stream]
-        # Decoding frames in parallel hides the errors at the end of a file that is cut off.
+        # Decoding frames in parallel hides errors at the end of a file that was cut off.
         stream.thread_type = "NONE"
         for packet in container.demux(stream):
             if packet.size == 0 and packet.dts is not None:
-                continue  # a frame dropped on recording; decoding it would end the stream here
+                continue  # a frame dropped on recording; passed on, it would end the stream here
             total += packet.size > 0
             try:
                 frames = packet.decode()

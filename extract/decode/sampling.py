@@ -1,7 +1,7 @@
-"""Which frames of a video the two backbones see.
+"""Which frames of a video the two backbones see: arithmetic over frame indices.
 
-Pure arithmetic over frame indices, so that it can be checked without a video. The count must be the
-number of frames that were really decoded; what a container declares is often wrong.
+`count` must be the number of frames that were really decoded; what a container declares is often
+wrong.
 """
 
 CLIP_FRAMES = 32
@@ -30,11 +30,11 @@ def segment_middles(count: int, segments: int) -> list[int]:
 
 
 def official_middles(count: int, segments: int) -> list[int]:
-    """The middle frames as the official code takes them.
+    """The middle frames by the formula of the official code.
 
-    A segment is (count - 1) / segments long, so that the choice lies a little earlier than
-    `segment_middles`: its middle is half a segment after round(segment * k), halves rounded to the
-    even number, and the sum is cut to an integer.
+    With a segment length s = (count - 1) / segments, the k-th frame is int(s / 2 + round(s * k)),
+    where round() takes halves to the even number. So it lies a little earlier than the middle by
+    `segment_middles`.
 
     Args:
         count: Frames of the video, at least 1.
@@ -52,9 +52,10 @@ def official_middles(count: int, segments: int) -> list[int]:
 
 
 def official_whole(count: int) -> list[int]:
-    """A whole video as the official evaluation takes it: as many segments as frames, at least 32.
+    """All frames of a video as the official evaluation takes them.
 
-    The rounding takes one frame in the middle twice and leaves the last one out.
+    These are the official middles of as many segments as there are frames, at least 32. Their
+    rounding takes one frame in the middle of the video twice, and leaves the last frame out.
 
     Args:
         count: Frames of the video, at least 1.
@@ -72,8 +73,8 @@ def clip_windows(count: int, clips: int, length: int = CLIP_FRAMES) -> list[list
     """`clips` windows of consecutive frames, spread evenly over the whole video.
 
     Clip k starts at floor(k * (count - length) / (clips - 1)): the first at frame 0, and the last
-    ends on the last frame; a single clip lies in the middle. A video shorter than a clip fills
-    every clip up with its last frame.
+    ends on the last frame; a single clip lies in the middle. Where the video is shorter than a
+    clip, its last frame is repeated to the clip's end.
 
     Args:
         count: Frames of the video, at least 1.
@@ -87,8 +88,11 @@ def clip_windows(count: int, clips: int, length: int = CLIP_FRAMES) -> list[list
         ValueError: An argument is below 1.
     """
     _check_positive(count=count, clips=clips, length=length)
-    room = max(count - length, 0)
-    starts = [room // 2] if clips == 1 else [k * room // (clips - 1) for k in range(clips)]
+    last_start = max(count - length, 0)
+    if clips == 1:
+        starts = [last_start // 2]
+    else:
+        starts = [k * last_start // (clips - 1) for k in range(clips)]
     return [[min(start + step, count - 1) for step in range(length)] for start in starts]
 
 

@@ -1,13 +1,13 @@
 """Decoding one video, once and in order, into the pixels that both backbones need.
 
-decord decodes first; PyAV takes the files that decord is known to get wrong, those that it refuses,
-and those it says anything about. Whatever the decoder, a damaged video is an error and never a
-guess: no frame is skipped, concealed or replaced by its neighbour.
+Decord decodes first. PyAV decodes the files that decord is known to get wrong, those that it
+refuses, and those about which it prints a warning. With either decoder a damaged video is an error:
+no frame is skipped, concealed or replaced by its neighbour.
 
-Memory holds the sampled frames and a few more, however long the video is; where every frame is a
-sample, a video that is too long is refused. The number of frames is known only at the end; where it
-differs from what the container led to expect, the video is decoded a second time with the right
-one.
+Memory holds the sampled frames and a few more, however long the video is; a video whose every frame
+is sampled is refused if it is too long. The number of frames is known for certain only at the end.
+Where it differs from the number that the container led to expect, the video is decoded once more,
+sampled by the right number.
 """
 
 import hashlib
@@ -33,13 +33,15 @@ from .sampling import clip_windows, official_middles, official_whole, segment_mi
 Pixels = NDArray[np.uint8]
 
 Samples = tuple[Pixels, Pixels, int]
-"""Frames, clips and the number of frames of the whole video."""
+"""The sampled frames, the sampled clips, and the number of frames of the whole video."""
 
 Decoder = Literal["decord", "pyav"]
 
 WHOLE_LIMIT = 1024
-"""Frames of the longest video that is kept whole: 34 seconds at 30 frames a second, and 0.6 GB
-decoded at 448 x 448 pixels, of which SlowFast makes 15 GB (measured: 15 MB a frame, float32)."""
+"""Frames of the longest video that is kept whole: 34 seconds at 30 frames a second.
+
+At 448 x 448 pixels these are 0.6 GB, and SlowFast needs another 15 GB (measured: 15 MB a frame,
+float32)."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,13 @@ class Sampling:
     """Which frames and clips to take from a video, and their sizes.
 
     Attributes:
-        frames: Single frames, at the middles of equal segments.
+        frames: Number of single frames, at the middles of equal segments.
         frame_size: Height and width of a single frame in pixels.
-        sampler: Whose formula finds the middles: `segment_middles` or `official_middles`.
-        mode: What the motion encoder sees: "clips" of its own, "frames8", which are the single
-            frames once more, or "all" frames of the video as one clip.
-        clips: In mode "clips": clips of 32 consecutive frames, spread over the whole video.
+        sampler: How a middle is computed: by `segment_middles` ("middles") or by
+            `official_middles` ("official").
+        mode: What the motion encoder gets: "clips" of consecutive frames; "frames8", the single
+            frames once more; or "all" frames of the video, as one clip.
+        clips: In mode "clips": number of clips of 32 consecutive frames, spread over the video.
         clip_size: In mode "clips": height and width of their frames in pixels.
     """
 
@@ -64,31 +67,31 @@ class Sampling:
     clip_size: int
 
     def middles(self, count: int) -> list[int]:
-        """The single frames of a video of `count` frames."""
+        """Indices of the single frames in a video of `count` frames."""
         middles = official_middles if self.sampler == "official" else segment_middles
         return middles(count, self.frames)
 
     def windows(self, count: int) -> list[list[int]]:
-        """The frames of each clip of a video of `count` frames."""
+        """Indices of the frames of each clip in a video of `count` frames."""
         if self.mode == "clips":
             return clip_windows(count, self.clips)
         return [official_whole(count) if self.mode == "all" else self.middles(count)]
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no single truth of equality
+@dataclass(frozen=True, eq=False)  # comparing arrays gives arrays, not a bool
 class DecodedVideo:
-    """What is kept of a video.
+    """The samples of a video, and what is known of its file.
 
     Attributes:
         frames: RGB, uint8, (frames, frame_size, frame_size, 3).
-        clips: RGB, uint8, (clips, 32, clip_size, clip_size, 3); in mode "frames8" or "all" one
-            clip of frames like those above, (1, 8 or all, frame_size, frame_size, 3).
+        clips: RGB, uint8, (clips, 32, clip_size, clip_size, 3). In the modes "frames8" and "all"
+            one clip of frames made like those above, (1, number, frame_size, frame_size, 3).
         frame_count: Frames of the whole video, as decoded.
         fps: Average frames per second, or None if the file does not say.
         seconds: Duration in seconds, or None if the file does not say.
-        decoder: Which decoder's pixels these are.
+        decoder: The decoder that gave the pixels.
         sha256: Of the file's bytes, in hexadecimal.
-        decoding_s: What all this took in seconds.
+        decoding_s: Seconds that probing, hashing and decoding took.
     """
 
     frames: Pixels
@@ -104,7 +107,7 @@ class DecodedVideo:
 def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
     """Decode a video and keep the sampled frames.
 
-    While decord works, whatever the process prints to standard error is withheld.
+    While decord works, nothing that the process prints to standard error appears.
 
     Args:
         path: The video file.
@@ -114,38 +117,46 @@ def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
         The sampled frames and clips, turned upright and resized without keeping the aspect ratio.
 
     Raises:
-        VideoError: The file is unreadable, damaged, cut off or not a video, or is to be kept whole
-            and too long for that; the message says which.
+        VideoError: The file is unreadable, damaged, cut off or no video, or it is too long to be
+            kept whole; the message says which.
     """
-    return _decoded(path, sampling, _decode)
-
-
-def ready() -> None:
-    """Do nothing: to call this in a process has imported all that decoding needs."""
+    return _decode_file(path, sampling, _read_samples)
 
 
 def decode_by_pyav(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
-    """As `decode`, without decord, for a file that it hung or crashed on."""
-    return _decoded(path, sampling, _decode_by_pyav)
+    """As `decode`, without decord, for a file on which decord hung or crashed."""
+    return _decode_file(path, sampling, _read_samples_by_pyav)
 
 
-def _decoded(
+def warm_up() -> None:
+    """Do nothing: a process that calls this has imported all that decoding needs."""
+
+
+def _decode_file(
     path: str | os.PathLike[str],
     sampling: Sampling,
-    decoding: Callable[[Source, Sampling], tuple[Decoder, Samples]],
+    read_samples: Callable[[Source, Sampling], tuple[Decoder, Samples]],
 ) -> DecodedVideo:
     began = time.perf_counter()
     try:
         source = probe(path)
         sha256 = _sha256(source.path)
-        decoder, (frames, clips, count) = decoding(source, sampling)
+        decoder, (frames, clips, count) = read_samples(source, sampling)
     except VideoError as error:
         error.decoding_s = time.perf_counter() - began
         raise
     except MemoryError as error:
         raise VideoError("needs more memory than there is") from error
-    took = time.perf_counter() - began
-    return DecodedVideo(frames, clips, count, source.fps, source.seconds, decoder, sha256, took)
+    return DecodedVideo(
+        frames=frames,
+        clips=clips,
+        frame_count=count,
+        fps=source.fps,
+        seconds=source.seconds,
+        decoder=decoder,
+        sha256=sha256,
+        decoding_s=time.perf_counter() - began,
+    )
 
 
 def _sha256(path: str) -> str:
@@ -153,17 +164,17 @@ def _sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _decode(source: Source, sampling: Sampling) -> tuple[Decoder, Samples]:
+def _read_samples(source: Source, sampling: Sampling) -> tuple[Decoder, Samples]:
     if decord_defect(source) is None:
         try:
-            # A count other than the expected one is an error here, so once is enough.
+            # Another number of frames than the expected one raises: no second pass is needed.
             return "decord", _sample(decord_pictures(source), source.frames, sampling)
         except DecordDoubt:
-            pass  # PyAV decodes strictly, and says what is wrong if anything is
-    return _decode_by_pyav(source, sampling)
+            pass  # PyAV decodes strictly: if the file is damaged, it says how
+    return _read_samples_by_pyav(source, sampling)
 
 
-def _decode_by_pyav(source: Source, sampling: Sampling) -> tuple[Decoder, Samples]:
+def _read_samples_by_pyav(source: Source, sampling: Sampling) -> tuple[Decoder, Samples]:
     expected = source.frames
     for _ in range(2):
         frames, clips, count = _sample(pyav_pictures(source), expected, sampling)
@@ -176,7 +187,11 @@ def _decode_by_pyav(source: Source, sampling: Sampling) -> tuple[Decoder, Sample
 
 
 def _sample(pictures: Generator[Picture, None, None], count: int, sampling: Sampling) -> Samples:
-    """Keep the samples of a video of `count` frames; also returns how many frames there were."""
+    """Take the samples from all pictures of a video, which should be `count`.
+
+    The last value returned is how many pictures there were; if it is not `count`, the samples are
+    not those of the video.
+    """
     if sampling.mode == "all" and count > WHOLE_LIMIT:
         raise VideoError(
             f"has {count} frames, of which at most {WHOLE_LIMIT} are held at once: cut it, or set "
@@ -191,7 +206,7 @@ def _sample(pictures: Generator[Picture, None, None], count: int, sampling: Samp
     frames = np.zeros((len(middles), size, size, 3), np.uint8)
     clips = np.zeros((len(windows) * len(windows[0]), clip_size, clip_size, 3), np.uint8)
     seen = 0
-    with closing(pictures):  # a failure here must not leave the decoder open
+    with closing(pictures):  # closes the decoder, also after a failure here
         for index, picture in enumerate(pictures):
             seen += 1
             if index not in frame_places and index not in clip_places:
@@ -205,23 +220,24 @@ def _sample(pictures: Generator[Picture, None, None], count: int, sampling: Samp
 
 
 def _places(indices: Iterable[int]) -> dict[int, list[int]]:
-    """For each frame that is sampled: where it belongs among the samples."""
+    """Frame index -> its positions among the samples."""
     places: dict[int, list[int]] = {}
     for place, index in enumerate(indices):
         places.setdefault(index, []).append(place)
     return places
 
 
-# Both widen their filter when they shrink, so that nothing aliases.
-
-
 def _bicubic(pixels: Pixels, size: int) -> Pixels:
-    """By PIL, bit for bit what the official code computes."""
+    """Resize by PIL with antialiasing: bit for bit what the official code computes."""
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _bilinear(pixels: Pixels, size: int) -> Pixels:
-    """PIL's to a level or two, in a fifth of the time; clips have many frames."""
+    """Resize by torch with antialiasing.
+
+    It differs from PIL by one or two of 256 levels and takes a fifth of the time; clips have many
+    frames.
+    """
     channels = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
     small = interpolate(channels, (size, size), mode="bilinear", antialias=True)
     resized: Pixels = small[0].permute(1, 2, 0).numpy()

@@ -1,8 +1,8 @@
-"""InternViT's published weights, of whatever layout, as transformers' InternVLVisionModel.
+"""InternViT's published weights, in either layout, as transformers' InternVLVisionModel.
 
-Two layouts are read, each inside a whole checkpoint or alone: the original one of InternVL and
-InternViT, with a fused qkv, which FineVQ's checkpoints have too, and the native one of
-transformers. Only the image encoder's tensors are read, and no code that comes with them is run.
+Two layouts are read. The original one of InternVL and InternViT has a fused qkv; FineVQ's
+checkpoints have it too. The native one is that of transformers. The encoder may stand alone or in
+a whole checkpoint. Only the encoder's tensors are read, and no code of the checkpoint is run.
 """
 
 from typing import Any
@@ -16,15 +16,16 @@ from ...errors import CheckpointError
 from ...weights import Weights
 
 ORIGINAL, NATIVE = "intern_vit_6b", "internvl_vision"
-"""The `model_type` of an image encoder in config.json; the original one, whatever its size."""
+"""The layouts, by the `model_type` of the image encoder in config.json. The original layout says
+"6b" for encoders of every size."""
 
 PREFIXES = {
     ORIGINAL: ("vision_model.", ""),
     NATIVE: ("vision_tower.", "model.vision_tower.", ""),
 }
-"""What its tensors' names may begin with, by layout."""
+"""What the names of the encoder's tensors may begin with, by layout."""
 
-TOKENS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
+TOKEN_SETTINGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
     ORIGINAL: (
         ("select_layer", -1, -1),
         ("ps_version", "v1", "v2"),
@@ -36,8 +37,8 @@ TOKENS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
         ("downsample_ratio", 0.5, 0.5),
     ),
 }
-"""How a whole checkpoint makes tokens of the encoder's output, by layout: key of config.json, what
-it means to leave it out, and the value that `SpatialEncoder` implements."""
+"""How a whole checkpoint makes tokens of the encoder's output, by layout: a key of config.json, its
+value where the key is left out, and the value that `SpatialEncoder` implements."""
 
 ORIGINAL_KEYS = {
     "hidden_size": "hidden_size",
@@ -53,7 +54,7 @@ ORIGINAL_KEYS = {
     "attention_bias": "qkv_bias",
     "use_qk_norm": "qk_normalization",
 }
-"""Settings that decide the output: their native and their original names."""
+"""Settings that decide the encoder's output: native name -> original name."""
 
 ORIGINAL_NAMES = (
     ("embeddings.cls_token", "embeddings.class_embedding"),
@@ -66,18 +67,18 @@ ORIGINAL_NAMES = (
     (".attention.", ".attn."),
     (".projection_layer.", ".proj."),
 )
-"""Parts of a tensor's native name, and what they are in the original layout."""
+"""Parts of a tensor's name: native, and what replaces it in the original layout."""
 
-FUSED = (".q_proj.", ".k_proj.", ".v_proj.")
-"""What the original layout holds below one another in one tensor, qkv."""
+FUSED_PROJECTIONS = (".q_proj.", ".k_proj.", ".v_proj.")
+"""The three whose rows the original layout stacks in one tensor, qkv, in this order."""
 
 
 def load_internvit(model: str) -> InternVLVisionModel:
-    """The image encoder of a published checkpoint, in the dtype in which it is stored.
+    """Load the image encoder of a published checkpoint, in the dtype in which it is stored.
 
     Args:
         model: a folder or a name on the Hugging Face hub: of InternVL2 or 2.5, of a native InternVL
-            (`-hf`), of FineVQ (then without its LoRA), or of an InternViT alone.
+            (`-hf`), of FineVQ (its LoRA is left out), or of an InternViT alone.
 
     Raises:
         CheckpointError: another architecture, a file that is missing or damaged, or a tensor that
@@ -92,7 +93,7 @@ def load_internvit(model: str) -> InternVLVisionModel:
         rows, *rest = shapes[name]
         weights.check(prefix + source, (rows if third is None else 3 * rows, *rest))
     tensors = {
-        name: split(weights.read(prefix + source), third)
+        name: take_third(weights.read(prefix + source), third)
         for name, (source, third) in sources.items()
     }
     vit.load_state_dict(tensors, assign=True)
@@ -100,24 +101,24 @@ def load_internvit(model: str) -> InternVLVisionModel:
 
 
 def empty_internvit(weights: Weights) -> InternVLVisionModel:
-    """The model that config.json describes, without values.
+    """The model that config.json describes, on the meta device, without values.
 
     Raises:
-        CheckpointError: there is no InternViT, or one whose tokens are made in another way.
+        CheckpointError: config.json describes no InternViT, or another way to make its tokens.
     """
     layout, _ = find_layout(weights)
-    part: dict[str, Any] = weights.config.get("vision_config", weights.config)
+    vision: dict[str, Any] = weights.config.get("vision_config", weights.config)
     if layout == ORIGINAL:
-        missing = next((key for key in ORIGINAL_KEYS.values() if key not in part), None)
+        missing = next((key for key in ORIGINAL_KEYS.values() if key not in vision), None)
         if missing:
             raise CheckpointError(
                 f"{weights.model}: config.json lacks the image encoder's {missing}"
             )
-        part = {native: part[original] for native, original in ORIGINAL_KEYS.items()}
+        vision = {native: vision[original] for native, original in ORIGINAL_KEYS.items()}
     if "vision_config" in weights.config:
         _check_tokens(weights, layout)
     try:
-        config = InternVLVisionConfig(**part)
+        config = InternVLVisionConfig(**vision)
         with torch.device("meta"):
             vit = InternVLVisionModel(config)
     except (StrictDataclassError, ArithmeticError, KeyError, TypeError, ValueError) as error:
@@ -135,20 +136,20 @@ def empty_internvit(weights: Weights) -> InternVLVisionModel:
 
 
 def find_layout(weights: Weights) -> tuple[str, str]:
-    """The layout, ORIGINAL or NATIVE, and what the names of its tensors begin with.
+    """The layout, ORIGINAL or NATIVE, and the prefix of the encoder's tensors.
 
     Raises:
-        CheckpointError: config.json describes something else.
+        CheckpointError: config.json describes no InternViT.
     """
-    part = weights.config.get("vision_config", weights.config)
-    layout = part.get("model_type") if isinstance(part, dict) else None
+    vision = weights.config.get("vision_config", weights.config)
+    layout = vision.get("model_type") if isinstance(vision, dict) else None
     if layout not in PREFIXES:
         kind = weights.config.get("model_type", "no model")
         raise CheckpointError(
             f"{weights.model}: config.json describes {kind}, which has no InternViT; give an "
             "InternVL, InternViT or FineVQ checkpoint"
         )
-    # A whole checkpoint without the encoder is told by the first tensor that is then missing.
+    # Without a match the first prefix is taken; reading then names the first missing tensor.
     first, *others = PREFIXES[layout]
     prefixes = (
         p for p in (first, *others) if any(name.startswith(f"{p}embeddings.") for name in weights)
@@ -157,7 +158,7 @@ def find_layout(weights: Weights) -> tuple[str, str]:
 
 
 def _check_tokens(weights: Weights, layout: str) -> None:
-    for key, default, needed in TOKENS[layout]:
+    for key, default, needed in TOKEN_SETTINGS[layout]:
         value = weights.config.get(key, default)
         if value != needed:
             raise CheckpointError(
@@ -174,15 +175,15 @@ def _check_tokens(weights: Weights, layout: str) -> None:
 
 
 def original_name(name: str) -> tuple[str, int | None]:
-    """A tensor's name in the original layout, and which third of it, if it is one of qkv."""
+    """A tensor's name in the original layout, and which third of that tensor it is, if of qkv."""
     for native, original in ORIGINAL_NAMES:
         name = name.replace(native, original)
-    for third, projection in enumerate(FUSED):
+    for third, projection in enumerate(FUSED_PROJECTIONS):
         if projection in name:
             return name.replace(projection, ".qkv."), third
     return name, None
 
 
-def split(tensor: Tensor, third: int | None) -> Tensor:
+def take_third(tensor: Tensor, third: int | None) -> Tensor:
     """One third of a fused tensor's rows, or all of a tensor that is not fused."""
     return tensor if third is None else tensor.chunk(3)[third].clone()

@@ -24,11 +24,11 @@ WIDTH = 2048 + 256
 """Channels of the slow and the fast pathway, in this order."""
 
 OFFICIAL_WINDOWS = (8, 7, 7), (32, 7, 7)
-"""Frames, height and width of SlowFast's two pooling windows, which the official code keeps."""
+"""Frames, height and width of SlowFast's two pooling windows, those of the slow pathway first."""
 
 
-def _slowfast_builder() -> Callable[..., nn.Module]:
-    """Pytorchvideo's `create_slowfast`, imported without torchvision.
+def _import_create_slowfast() -> Callable[..., nn.Module]:
+    """Import pytorchvideo's `create_slowfast`, with or without torchvision.
 
     `pytorchvideo.models` imports torchvision for one class, the RoIAlign of its detection heads,
     which SlowFast as an encoder does not have. Where torchvision is missing or does not fit the
@@ -60,7 +60,7 @@ def build_slowfast(depth: int) -> nn.Sequential:
     Args:
         depth: 50 for SLOWFAST_8x8_R50; 18 has one block a stage.
     """
-    network: Any = _slowfast_builder()(model_depth=depth, head=None, head_pool=None)
+    network: Any = _import_create_slowfast()(model_depth=depth, head=None, head_pool=None)
     for module in network.modules():
         if isinstance(module, nn.Conv3d):  # torch.compile cannot trace NumPy's integers
             module.stride = tuple(map(int, module.stride))
@@ -71,10 +71,10 @@ def build_slowfast(depth: int) -> nn.Sequential:
 class MotionEncoder(nn.Module):
     """A frozen SlowFast with normalisation in front and pooling over space and time behind.
 
-    The mode says what it sees. "clips" are clips of the video, treated as SlowFast was trained.
-    "frames8" and "all" are the two ways of the official code, which gives SlowFast frames that are
-    sampled and normalised for the image encoder: the sampled ones in its training, every frame of
-    the video in its evaluation.
+    The mode says which frames it takes. "clips": clips of the video, sampled and normalised as in
+    SlowFast's own training. "frames8" and "all": as the official FineVQ code, which gives SlowFast
+    frames that are normalised for the image encoder: the 8 sampled frames in its training
+    ("frames8"), every frame of the video in its evaluation ("all").
     """
 
     mean: Tensor
@@ -105,7 +105,7 @@ class MotionEncoder(nn.Module):
             The slow and fast features of each clip side by side, float32, (clips, 2304).
         """
         dtype = next(self.trunk.parameters()).dtype
-        # In place: a whole video of floats is the largest thing in memory.
+        # In place, because in mode "all" these floats are the largest array in memory.
         pixels = to_device(clips, self.mean.device).permute(0, 4, 1, 2, 3).float()
         pixels = pixels.div_(255).sub_(self.mean).div_(self.std).to(dtype)
         official = self.mode != "clips"
@@ -121,11 +121,15 @@ class MotionEncoder(nn.Module):
 def official_pathways(frames: Tensor) -> list[Tensor]:
     """What the official code gives the slow and the fast pathway.
 
-    The slow one gets T / 4 frames that reach from the first to the last, the fast one the first
-    4 (T / 4) frames. Of 8 frames these are the first and the last one, and all.
+    The slow pathway gets T // 4 frames, spread evenly from the first to the last. The fast pathway
+    gets the first 4 * (T // 4) frames. So of 8 frames, the slow pathway gets the first and the last
+    one, and the fast pathway all.
 
     Args:
         frames: (clips, channels, T, height, width), T at least 4.
+
+    Returns:
+        The frames of the slow and of the fast pathway.
     """
     count = frames.shape[2]
     slow = torch.linspace(0, count - 1, count // SLOW_EVERY).long()
@@ -133,12 +137,13 @@ def official_pathways(frames: Tensor) -> list[Tensor]:
 
 
 def window_mean(features: Tensor, window: tuple[int, int, int]) -> Tensor:
-    """The mean over all windows of the means within them: an average weighted to the centre.
+    """The mean of average pooling with stride 1: a mean weighted towards the centre.
 
-    This is what SlowFast's average pooling with stride 1, made for smaller inputs, comes to when
-    the mean of its outputs is taken. A place counts as often as there are windows that cover it.
-    A window longer than the features is cut to their length: the official code instead repeats
-    the features of its 8 frames to the length of the window, which gives the same plain mean.
+    SlowFast's head pools with a fixed window. On inputs larger than it was made for, the pooling
+    has several outputs, and the official code takes their mean. A position then counts once for
+    each window that covers it. Where the window is longer than the features, it is cut to their
+    length. The official code repeats the features to the window's length instead, which gives the
+    same mean.
 
     Args:
         features: (clips, channels, frames, height, width).
@@ -155,9 +160,9 @@ def window_mean(features: Tensor, window: tuple[int, int, int]) -> Tensor:
 
 
 def _window_weights(length: int, window: int) -> Tensor:
-    """How much each of `length` places counts in the mean over all windows; the sum is 1."""
+    """The weight of each of `length` positions in the mean over all windows; they sum to 1."""
     window = min(window, length)
-    places = torch.arange(length)
-    first = (places - window + 1).clamp(min=0)
-    last = places.clamp(max=length - window)
+    positions = torch.arange(length)
+    first = (positions - window + 1).clamp(min=0)  # the first window that covers a position
+    last = positions.clamp(max=length - window)
     return (last - first + 1) / (window * (length - window + 1))

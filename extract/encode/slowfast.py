@@ -1,7 +1,7 @@
 """SlowFast's published weights: pytorchvideo's own file, or those inside a FineVQ checkpoint.
 
-The two differ even where the convolutions are equal: the official training leaves BatchNorm in
-training mode, so the statistics in a FineVQ checkpoint have moved on.
+The two have equal convolutions but different BatchNorm statistics: the official FineVQ training
+leaves BatchNorm in training mode, so the statistics in a FineVQ checkpoint have changed.
 """
 
 import re
@@ -15,15 +15,15 @@ from ...errors import CheckpointError
 from ...weights import Weights, open_safetensors, read_pth
 from .motion import build_slowfast
 
-IN_FILE, IN_CHECKPOINT = "blocks.", "slowfast_model.feature_extraction."
-"""What the names of the tensors begin with, before the number of a block."""
+FILE_PREFIX, CHECKPOINT_PREFIX = "blocks.", "slowfast_model.feature_extraction."
+"""What precedes the number of a block in a tensor's name, in a single file and a checkpoint."""
 
 DEPTHS = {1: 18, 6: 50}
 """Depth of the network by the number of residual blocks in its third stage."""
 
 
 def load_slowfast(model: str) -> nn.Sequential:
-    """The trunk of a published SlowFast, in the dtype in which it is stored.
+    """Load the trunk of a published SlowFast, in the dtype in which it is stored.
 
     Args:
         model: a `.pyth` of pytorchvideo such as SLOWFAST_8x8_R50.pyth, a `.safetensors` with the
@@ -38,8 +38,8 @@ def load_slowfast(model: str) -> nn.Sequential:
         raise CheckpointError(
             f"{model}: holds no SlowFast, whose tensors have names like {prefix}0.*"
         )
-    stage = re.compile(r"3\.multipathway_blocks\.0\.res_blocks\.(\d+)\.")
-    blocks = len({found[1] for name in tensors if (found := stage.match(name))})
+    block = re.compile(r"3\.multipathway_blocks\.0\.res_blocks\.(\d+)\.")
+    blocks = len({found[1] for name in tensors if (found := block.match(name))})
     if blocks not in DEPTHS:
         raise CheckpointError(
             f"{model}: holds a SlowFast with {blocks} blocks in its third stage; only "
@@ -53,20 +53,20 @@ def load_slowfast(model: str) -> nn.Sequential:
 
 
 def _trunk_tensors(model: str) -> tuple[str, dict[str, Tensor]]:
-    """How names begin in such a place, and the tensors of the blocks 0 to 4 without it."""
+    """The prefix of the tensors' names, and the tensors of blocks 0 to 4 by name without it."""
     path = Path(model)
     if path.suffix in {".pyth", ".pth"}:
-        every: Mapping[str, Tensor] = read_pth(path)
-        prefix, names, read = IN_FILE, list(every), every.__getitem__
+        stored: Mapping[str, Tensor] = read_pth(path)
+        prefix, names, read = FILE_PREFIX, list(stored), stored.__getitem__
     elif path.suffix == ".safetensors":
         file = open_safetensors(path)
-        prefix, names, read = IN_FILE, list(file.keys()), file.get_tensor
+        prefix, names, read = FILE_PREFIX, list(file.keys()), file.get_tensor
     else:
         weights = Weights(model)
-        prefix, names, read = IN_CHECKPOINT, list(weights), weights.read
-    # The blocks 5 and 6 pool and classify.
-    trunk = re.compile(re.escape(prefix) + r"[0-4]\.")
-    return prefix, {name.removeprefix(prefix): read(name) for name in names if trunk.match(name)}
+        prefix, names, read = CHECKPOINT_PREFIX, list(weights), weights.read
+    # Blocks 5 and 6 pool and classify; the trunk ends before them.
+    in_trunk = re.compile(re.escape(prefix) + r"[0-4]\.")
+    return prefix, {name.removeprefix(prefix): read(name) for name in names if in_trunk.match(name)}
 
 
 def _check_fit(

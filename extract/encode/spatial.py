@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""ImageNet statistics of RGB in [0, 1], which InternViT was trained with."""
+"""Mean and standard deviation of RGB in [0, 1] on ImageNet, as in InternViT's training."""
 
 
 def pixel_shuffle(patches: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def pixel_shuffle(patches: Tensor) -> Tensor:
 
 
 def to_device(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Pixels on the device, still uint8; to a GPU from pinned memory, without waiting."""
+    """Move pixels to the device as uint8; to a GPU from pinned memory, without waiting for it."""
     tensor = torch.from_numpy(pixels)
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -46,11 +46,12 @@ class SpatialEncoder(nn.Module):
     std: Tensor
 
     def __init__(self, vit: "InternVLVisionModel") -> None:
-        """Wrap a model, in the dtype to compute in.
+        """Wrap a model that is already in the dtype to compute in.
 
         Attributes:
             size: height and width in pixels of the frames it takes.
-            token_shape: tokens a frame and their width: (256, 4096) for InternViT-300M.
+            token_shape: number of tokens of a frame and their width: (256, 4096) for
+                InternViT-300M.
         """
         super().__init__()
         self.vit = vit.eval().requires_grad_(False)

@@ -1,8 +1,8 @@
 """A LoRA of the image encoder: merged into it, or taken out of a published FineVQ checkpoint.
 
 An adapter is a folder in the layout of peft, with adapter_config.json and
-adapter_model.safetensors, for InternVLVisionModel's own modules. Merged weights cost nothing when
-features are extracted; the identity names the adapter apart from the encoder.
+adapter_model.safetensors, for the modules of InternVLVisionModel. It is merged before features are
+extracted, so it costs no time there. The identity hashes the adapter apart from the encoder.
 """
 
 import warnings
@@ -18,12 +18,12 @@ from transformers import InternVLVisionModel
 from ...cache.identity import canonical_json
 from ...errors import CheckpointError
 from ...weights import Weights, open_safetensors, tensor_hash
-from .internvit import ORIGINAL, empty_internvit, find_layout, original_name, split
+from .internvit import ORIGINAL, empty_internvit, find_layout, original_name, take_third
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "projection_layer", "fc1", "fc2")
-"""Modules of an InternVLVisionModel that have a LoRA in the official code."""
+"""Modules of an InternVLVisionModel to which the official code gives a LoRA."""
 
 OFFICIAL_SCALE = 2
 """alpha / rank in the official code, which stores no alpha."""
@@ -32,9 +32,10 @@ PEFT_PREFIX = "base_model.model."
 
 
 class AdapterConfig(BaseModel, frozen=True, strict=True):
-    """What decides, of an adapter_config.json, how its tensors are merged.
+    """The part of adapter_config.json that decides how the tensors are merged.
 
-    Other kinds of adapters, such as DoRA, or initial values that change the base model are refused.
+    Refused are other kinds of adapters, such as DoRA, and initialisations that change the base
+    model, such as PiSSA.
     """
 
     peft_type: Literal["LORA"]
@@ -49,14 +50,14 @@ class AdapterConfig(BaseModel, frozen=True, strict=True):
 
 
 def merge_adapter(vit: InternVLVisionModel, folder: Path) -> str:
-    """Merge an adapter into an image encoder, which becomes float32 and is changed in place.
+    """Merge an adapter into an image encoder, in place; the encoder becomes float32.
 
     Returns:
         SHA-256, in hex, of the adapter's tensors, ranks and scales.
 
     Raises:
-        CheckpointError: a file is missing or damaged, it is no LoRA, or a tensor is missing, is
-            unknown or has another shape; the message names it.
+        CheckpointError: a file is missing or damaged, the adapter is no LoRA, or a tensor is
+            missing, is unknown or has another shape; the message names the file or the tensor.
     """
     config = _read_config(folder)
     file = open_safetensors(folder / TENSORS)
@@ -112,12 +113,13 @@ def _check_fit(file: Path, tensors: dict[str, Tensor], expected: dict[str, Tenso
 def write_vision_adapter(weights: Weights, folder: Path) -> None:
     """Write the LoRA of a published FineVQ checkpoint's image encoder as an adapter.
 
-    Its LoRA on the fused qkv becomes three: they share A, and each has its rows of B. That is
-    exact, B A being computed row by row. alpha is twice the rank, as always in the official code.
+    Its LoRA on the fused qkv becomes three LoRAs that share A, each with its own rows of B. That
+    is exact, because each row of B A depends on that row of B alone. alpha is twice the rank, as
+    always in the official code.
 
     Args:
         weights: of the checkpoint.
-        folder: where to; is made, and what it holds is replaced.
+        folder: of the adapter; it is made where it is not there, and its two files are replaced.
 
     Raises:
         CheckpointError: the checkpoint has no such LoRA, or a tensor of it is missing or has
@@ -156,7 +158,7 @@ def _published_lora(weights: Weights, prefix: str, rank: int) -> dict[str, Tenso
         all_rows = rows if third is None else 3 * rows
         # A copy, as safetensors stores no tensor under two names.
         tensors[f"{PEFT_PREFIX}{name}lora_A.weight"] = weights.read(a, (rank, columns)).clone()
-        tensors[f"{PEFT_PREFIX}{name}lora_B.weight"] = split(
+        tensors[f"{PEFT_PREFIX}{name}lora_B.weight"] = take_third(
             weights.read(b, (all_rows, rank)), third
         )
     return tensors

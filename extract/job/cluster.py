@@ -1,4 +1,4 @@
-"""The Dask cluster that a job runs on: started here, on GPUs, by Slurm, or joined."""
+"""The Dask cluster of a job: started here, on this machine or by Slurm, or joined."""
 
 import logging
 import shutil
@@ -15,48 +15,48 @@ from distributed import Client, LocalCluster
 
 from ...errors import ConfigError
 from ..settings import ExtractSettings
-from .worker import TASKS
+from .worker import TASKS_PER_WORKER
 
-DASK: dict[str, Any] = {
-    # A daemonic process may not have children, and every worker has decoding processes.
+DASK_CONFIG: dict[str, Any] = {
+    # A daemonic process may not start children, and every worker starts decoding processes.
     "distributed.worker.daemon": False,
-    # A dying worker counts against every shard that it had, and preempted workers die often.
+    # A dying worker counts as a failure of every shard it had, and preempted workers die often.
     "distributed.scheduler.allowed-failures": 50,
-    # Native code that holds the GIL keeps a worker from being heard of; it is not lost by that.
+    # Native code that holds the GIL keeps a worker from reporting; that does not make it lost.
     "distributed.scheduler.worker-ttl": "30 minutes",
-    # Dask samples each process's stacks a hundred times a second, and looks fifty times whether its
-    # loop is stuck: 3 % of two busy cores (docs/log.md).
+    # Dask samples the stacks of each process 100 times a second, and checks 50 times a second
+    # whether its event loop is stuck: together 3 % of two busy cores (docs/log.md).
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "500ms",
-    # Without Dask's MALLOC_TRIM_THRESHOLD_, under which every large array is mapped and paged in
-    # anew: decoding and the forward pass on a CPU took a third longer (docs/log.md).
+    # Dask's own value also has MALLOC_TRIM_THRESHOLD_, with which the memory of every large array
+    # is mapped anew: decoding and the forward pass on a CPU took a third longer (docs/log.md).
     "distributed.nanny.pre-spawn-environ": dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1
     ),
 }
 
-# Its HTTP server cannot be left out; on a fixed port two jobs would get in each other's way.
-QUIET: dict[str, Any] = {
+# Dask's HTTP server cannot be left out; on a fixed port two jobs on one machine would collide.
+NO_DASHBOARD: dict[str, Any] = {
     "dashboard_address": "127.0.0.1:0",
     "scheduler_kwargs": {"dashboard": False},
 }
 
-# Features and frames are bounded; killing at a guess would lose work.
-WORKER: dict[str, Any] = {"threads_per_worker": TASKS, "memory_limit": 0}
+# No memory limit: what a worker holds is bounded already, and a wrong limit would kill it.
+WORKER_OPTIONS: dict[str, Any] = {"threads_per_worker": TASKS_PER_WORKER, "memory_limit": 0}
 
 
 @contextmanager
 def connect(settings: ExtractSettings) -> Iterator[Client]:
-    """A client of the cluster that the settings name; one that is started here ends with it.
+    """Connect to the cluster that the settings name; one that is started here ends with the client.
 
     Raises:
-        ConfigError: No scheduler answers, a package is not installed, or Slurm is not here.
+        ConfigError: no scheduler answers, a package is not installed, or Slurm is not here.
     """
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with ExitStack() as stack:
-        stack.enter_context(dask.config.set(DASK))
-        if joined(settings):
-            client = stack.enter_context(_client_of(settings))
+        stack.enter_context(dask.config.set(DASK_CONFIG))
+        if is_joined(settings):
+            client = stack.enter_context(_join(settings))
         else:
             cluster = stack.enter_context(start_cluster(settings))
             if settings.cluster.adaptive:
@@ -65,18 +65,18 @@ def connect(settings: ExtractSettings) -> Iterator[Client]:
         try:
             yield client
         except BaseException:
-            # What is under way is cut off, and Dask would tell of each piece.
+            # Dask would report every task that is cut off.
             for logger in ("asyncio", "distributed", "tornado"):
                 logging.getLogger(logger).setLevel(logging.CRITICAL)
             raise
 
 
-def joined(settings: ExtractSettings) -> bool:
-    """Whether the cluster runs already, and may have other users."""
+def is_joined(settings: ExtractSettings) -> bool:
+    """Whether the job joins a cluster that runs already, and may have other users."""
     return "://" in settings.cluster.scheduler
 
 
-def _client_of(settings: ExtractSettings) -> Client:
+def _join(settings: ExtractSettings) -> Client:
     address = settings.cluster.scheduler
     if settings.cluster.adaptive:
         raise ConfigError(
@@ -98,24 +98,26 @@ def _client_of(settings: ExtractSettings) -> Client:
 
 
 def start_cluster(settings: ExtractSettings) -> Any:
-    """A new cluster as `scheduler` says: "local", "cuda" or "slurm"."""
+    """Start the cluster that `scheduler` names: "local", "cuda" or "slurm"."""
     workers = 1 if settings.cluster.adaptive else settings.cluster.workers
     if settings.cluster.scheduler == "slurm":
-        return _slurm(settings, workers)
+        return _start_slurm(settings, workers)
     if settings.cluster.scheduler == "cuda":
-        return _cuda(workers)
-    with _no_interrupt():
-        # Workers warn of every task that they had when the job is stopped.
-        return LocalCluster(n_workers=workers, silence_logs=logging.ERROR, **WORKER, **QUIET)
+        return _start_cuda(workers)
+    with _without_interrupts():
+        # Without silence_logs, workers would warn of every task they had when the job is stopped.
+        return LocalCluster(
+            n_workers=workers, silence_logs=logging.ERROR, **WORKER_OPTIONS, **NO_DASHBOARD
+        )
 
 
 @contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Keep Ctrl-C from the threads started here, and from their processes.
+def _without_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C from the threads and processes that are started in the block.
 
-    Ending workers is left to the job, which hears of it afterwards.
+    The job alone handles Ctrl-C, and ends its workers.
     """
-    _start_tracker()
+    _start_resource_tracker()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -123,11 +125,11 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_tracker() -> None:
-    """Start the process that removes what killed ones leave behind, and does not speak of it.
+def _start_resource_tracker() -> None:
+    """Start Python's resource tracker, which removes what killed processes leave behind, silently.
 
-    It takes the filters of warnings from the interpreter's options. Here, as it lets Ctrl-C in
-    again where it is started.
+    It takes its filters of warnings from the interpreter's options. It is started before Ctrl-C is
+    blocked, because starting it unblocks Ctrl-C.
     """
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:
@@ -136,16 +138,16 @@ def _start_tracker() -> None:
         sys.warnoptions.pop()
 
 
-def _cuda(workers: int) -> Any:
-    package = _package("cuda", "dask_cuda")
-    with _no_interrupt():
+def _start_cuda(workers: int) -> Any:
+    package = _import_package("cuda", "dask_cuda")
+    with _without_interrupts():
         return package.LocalCUDACluster(
-            n_workers=workers, silence_logs=logging.ERROR, **WORKER, **QUIET
+            n_workers=workers, silence_logs=logging.ERROR, **WORKER_OPTIONS, **NO_DASHBOARD
         )
 
 
-def _slurm(settings: ExtractSettings, workers: int) -> Any:
-    package, slurm = _package("slurm", "dask_jobqueue"), settings.cluster.slurm
+def _start_slurm(settings: ExtractSettings, workers: int) -> Any:
+    package, slurm = _import_package("slurm", "dask_jobqueue"), settings.cluster.slurm
     if shutil.which("sbatch") is None:
         raise ConfigError(
             'extract.cluster.scheduler = "slurm": there is no sbatch on this machine; start the '
@@ -153,7 +155,7 @@ def _slurm(settings: ExtractSettings, workers: int) -> Any:
         )
     return package.SLURMCluster(
         n_workers=workers,
-        cores=TASKS,  # Dask's word for the tasks of a worker
+        cores=TASKS_PER_WORKER,  # dask-jobqueue calls the threads of a worker cores
         processes=1,
         job_cpu=settings.cluster.threads + settings.decode.processes,
         memory=slurm.memory,
@@ -167,8 +169,8 @@ def _slurm(settings: ExtractSettings, workers: int) -> Any:
     )
 
 
-def _package(scheduler: str, module: str) -> Any:
-    """A package that only this kind of cluster needs."""
+def _import_package(scheduler: str, module: str) -> Any:
+    """Import a package that only this kind of cluster needs."""
     try:
         return import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Extracting a sample of a store's videos again, to see that its features can still be made."""
+"""Extracting a sample of a store's videos again, to check that the same features come out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,20 +13,21 @@ from ..decode.pool import DecodePool
 from ..encode.encoder import Encoder
 from ..settings import ExtractSettings
 
-LIMIT = 0.01
-"""The largest deviation that is no problem: above what 8 bits, a GPU and bfloat16 come to."""
+MAX_DEVIATION = 0.01
+"""The largest deviation that is no problem: more than rounding to 8 bits, another device and
+bfloat16 cause."""
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far a video's features, made again, lie from those that are stored.
+    """How far the features of a video, extracted again, lie from those that are stored.
 
     Attributes:
         video: its id.
-        spatial: largest difference of a value, over the largest stored value; that of rounding to
-            the stored dtype included.
-        motion: the same of the motion features.
-        problem: why they could not be compared, or that they are others; None if they agree.
+        spatial: largest difference of a value, divided by the largest stored value; rounding to the
+            stored dtype counts too.
+        motion: the same for the motion features.
+        problem: why the features could not be compared, or that they differ; None if they agree.
     """
 
     video: str
@@ -38,13 +39,16 @@ class Deviation:
 def verify_live(
     store: FeatureStore, dataset: Dataset, settings: ExtractSettings, count: int
 ) -> Iterator[Deviation]:
-    """Extract videos again, spread evenly over the dataset's, and compare.
+    """Extract some of a dataset's stored videos again, spread evenly over it, and compare.
 
     Args:
         store: the features.
         dataset: where the videos are.
         settings: those that the store was made with; the device may be another.
         count: how many videos; all if there are fewer.
+
+    Yields:
+        The deviation of each video.
 
     Raises:
         IdentityMismatch: the store was made with other settings or weights.
@@ -54,35 +58,37 @@ def verify_live(
     lines = store.layout.identity.difference(encoder.identity)
     if lines:
         raise IdentityMismatch(
-            f"the features in {store.url} were made with other settings: {'; '.join(lines[:5])}; "
-            "set these back"
+            f"the features in {store.url} were made with other settings or weights: "
+            f"{'; '.join(lines[:5])}; give those that they were made with"
         )
     records = store.records()
     stored = [v for v in dataset if v.id in records and records[v.id].status == "ok"]
     if not stored:
         raise StoreError(f"{store.url} has no features of this dataset: extract them first")
-    places = np.linspace(0, len(stored) - 1, min(count, len(stored))).round().astype(int)
-    chosen = [stored[place] for place in places]
+    indices = np.linspace(0, len(stored) - 1, min(count, len(stored))).round().astype(int)
+    sample = [stored[index] for index in indices]
     with DecodePool(encoder.sampling, settings.decode) as pool:
-        outcomes = pool.decode_all([video.path for video in chosen])
-        for video, outcome in zip(chosen, outcomes, strict=True):
+        outcomes = pool.decode_all([video.path for video in sample])
+        for video, outcome in zip(sample, outcomes, strict=True):
             if isinstance(outcome, VideoError):
                 yield Deviation(video.id, problem=str(outcome))
             elif outcome.sha256 != _sha256(records[video.id]):
                 yield Deviation(video.id, problem="the file is not the one that was extracted")
             else:
-                made, kept = encoder.encode(outcome), store.read(video.id)
-                spatial, motion = map(_deviation, (made.spatial, made.motion), kept)
-                far = max(spatial, motion) > LIMIT
-                problem = "features made again are not those that are stored" if far else None
+                again = encoder.encode(outcome)
+                spatial, motion = map(
+                    _deviation, (again.spatial, again.motion), store.read(video.id)
+                )
+                differs = max(spatial, motion) > MAX_DEVIATION
+                problem = "features made again are not those that are stored" if differs else None
                 yield Deviation(video.id, spatial, motion, problem)
 
 
 def _sha256(record: RowRecord) -> str:
-    assert record.source is not None  # the record of features
+    assert record.source is not None  # every record with features has one
     return record.source.sha256
 
 
-def _deviation(made: np.ndarray, kept: np.ndarray) -> float:
-    kept = kept.astype(np.float32)
-    return float(np.abs(made - kept).max() / max(float(np.abs(kept).max()), 1e-30))
+def _deviation(again: np.ndarray, stored: np.ndarray) -> float:
+    stored = stored.astype(np.float32)
+    return float(np.abs(again - stored).max() / max(float(np.abs(stored).max()), 1e-30))

@@ -1,49 +1,36 @@
-"""Running stage one: every pending shard of the store is one Dask task.
+"""Running stage one: a job extracts every shard of the store that has no commit yet.
 
-A task decodes, encodes, writes and commits one shard (see `worker`). Killed at any moment it leaves
-a committed shard or none, and the next run does what is left. A video that cannot be decoded is a
-recorded failure, never a failing task.
+Each shard is one Dask task, which decodes, encodes, writes and commits it (see `worker`). A job may
+be killed at any moment: each shard is then committed or does not exist, and the next job does the
+rest. A video that cannot be decoded is a recorded failure, never a failing task.
 """
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
-from distributed import Client, as_completed, get_worker
-from distributed.scheduler import KilledWorker
+from distributed import Client
 
 from ...cache.files.space import Space
 from ...cache.settings import CacheSettings
 from ...cache.store import FeatureStore
 from ...dataset.videos import Dataset
-from ...errors import FineVQError, StoreUnavailable
-from ..encode.encoder import check_device, identify
+from ..device import check_device
+from ..encode.encoder import encoder_on_cpu
 from ..settings import ExtractSettings
-from .cluster import connect, joined
+from .cluster import connect, is_joined
+from .dispatch import run_shards
 from .tally import Tally
-from .worker import TASKS, Extractor, ShardReport
+from .worker import Extractor
 
 Progress = Callable[[Tally], None]
-"""Told of the plan before the work starts, and of every finished shard."""
+"""Called with the plan before the work starts, and after every finished shard."""
 
-Paths = Mapping[str, str | None]
-"""Video id to file, for the videos of a shard that are to be extracted; None for one that left the
-manifest."""
-
-PLUGIN = "finevq-"
-"""What the names of the workers' plugins begin with; the rest is the client's, one a job."""
+PLUGIN_PREFIX = "finevq-"
+"""The name of a job's plugin on the workers is this and the id of the job's client."""
 
 log = logging.getLogger(__name__)
-
-WORKERS_COUNTED_S = 5.0
-"""How often a job looks how many workers there are."""
-
-
-class WorkersLost(FineVQError):
-    """A shard's workers were lost again and again."""
 
 
 def extract(
@@ -63,64 +50,112 @@ def extract(
         cache: where the store is and how it is laid out.
         shards: only these; several jobs may share a store.
         retry_failed: also try failed videos again; the others of their shards keep their features.
-        progress: told of the plan and of every finished shard.
+        progress: called with the plan before the work starts, and after every finished shard.
 
     Raises:
         DatasetError: none of the videos is there, or a worker does not see their root.
         IdentityMismatch: the store holds features made with other settings or weights.
         DiskFull: there is no room for the features; what is finished is kept.
         StoreError: the store is damaged.
-        ConfigError: a model, device or scheduler that is not there.
+        ConfigError: a model, device or scheduler is not there.
         WorkersLost: a shard's workers were lost again and again.
     """
     if settings.cluster.scheduler == "local":
         check_device(settings)
     dataset.check_files()
-    encoder = identify(settings)
-    store = FeatureStore.open_or_create(cache.path, encoder.identity, encoder.shapes, cache)
-    del encoder  # the workers have their own
-    store.plan(dataset.ids)
+    store = _planned_store(dataset, settings, cache)
     paths = {video.id: str(video.path.absolute()) for video in dataset}
-    todo = to_do(store, paths, shards, retry_failed=retry_failed)
-    total = sum(map(len, todo.values()))
-    undone = {video for videos in todo.values() for video in videos}
-    undone.update(v for shard in store.pending() for v in store.shard_rows(shard).values())
-    tally = Tally(
+    videos = videos_to_extract(store, paths, shards, retry_failed=retry_failed)
+    tally = _new_tally(store, paths, videos, settings)
+    progress(tally)
+    if not videos:
+        return tally
+    extractor = Extractor(store, settings, dataset.root.absolute())
+    with connect(settings) as client, _installed(client, extractor, settings) as plugin:
+        workers = len(client.nthreads())
+        if not workers:
+            log.info("waiting for workers to join %s", settings.cluster.scheduler)
+        tally.start(workers)
+        for report in run_shards(client, videos, paths, settings, plugin):
+            tally.add(report)
+            tally.count_workers(len(client.nthreads()))
+            progress(tally)
+        tally.stop()
+    return tally
+
+
+def _planned_store(
+    dataset: Dataset, settings: ExtractSettings, cache: CacheSettings
+) -> FeatureStore:
+    """The store, made if it is not there, with a row for each video of the dataset."""
+    encoder = encoder_on_cpu(settings)
+    store = FeatureStore.open_or_create(cache.path, encoder.identity, encoder.shapes, cache)
+    store.plan(dataset.ids)
+    return store
+
+
+def _new_tally(
+    store: FeatureStore,
+    paths: Mapping[str, str],
+    videos: Mapping[int, list[str]],
+    settings: ExtractSettings,
+) -> Tally:
+    """The tally of a job that extracts `videos`, before it starts."""
+    total = sum(map(len, videos.values()))
+    missing = {video for in_shard in videos.values() for video in in_shard}
+    missing.update(v for shard in store.pending() for v in store.shard_rows(shard).values())
+    return Tally(
         total=total,
-        present=sum(video not in undone for video in paths),
+        present=sum(video not in missing for video in paths),
         space=Space(total * store.layout.row_bytes, store.space(range(0)).free),
         processes=settings.decode.processes,
     )
-    progress(tally)
-    if todo:
-        extractor = Extractor(store, settings, dataset.root.absolute())
-        with connect(settings) as client, _installed(client, extractor, settings) as plugin:
-            workers = len(client.nthreads())
-            if not workers:
-                log.info("waiting for workers to join %s", settings.cluster.scheduler)
-            tally.start(workers)
-            for report in run_shards(client, todo, paths, settings, plugin):
-                tally.add(report)
-                tally.count_workers(len(client.nthreads()))
-                progress(tally)
-            tally.stop()
-    return tally
+
+
+def videos_to_extract(
+    store: FeatureStore, paths: Mapping[str, str], shards: range | None, *, retry_failed: bool
+) -> dict[int, list[str]]:
+    """Find the shards of a dataset that are to be extracted, and which of their videos.
+
+    A store may serve several datasets, but no shard has videos of two.
+
+    Args:
+        store: with a plan.
+        paths: video id -> file, of the dataset.
+        shards: only these; None for all.
+        retry_failed: take the failed videos of finished shards as well.
+
+    Returns:
+        Shard -> its videos that are to be extracted, sorted by shard.
+    """
+    videos = {}
+    for shard in store.pending(shards):
+        in_shard = list(store.shard_rows(shard).values())
+        if any(video in paths for video in in_shard):
+            videos[shard] = in_shard
+    if retry_failed:
+        failed = store.failures().keys() & paths.keys()
+        for shard in store.shards:
+            failed_here = [v for v in store.shard_rows(shard).values() if v in failed]
+            if failed_here and (shards is None or shard in shards):
+                videos[shard] = failed_here
+    return dict(sorted(videos.items()))
 
 
 @contextmanager
 def _installed(client: Client, extractor: Extractor, settings: ExtractSettings) -> Iterator[str]:
-    """Give every worker the extractor of this job, under a name of its own, while it runs.
+    """Give the extractor to every worker while the job runs; yields its name there.
 
-    The workers of a cluster that others use too keep what they are given. So it is taken back at
-    the end, and those of jobs whose client is gone, which had no time for that, are as well.
+    The workers of a cluster that runs already keep their plugins. So this job's is removed at its
+    end, and so are, at the start, those of jobs that were killed before they could do that.
     """
-    name = PLUGIN + client.id
-    if not joined(settings):
+    name = PLUGIN_PREFIX + client.id
+    if not is_joined(settings):
         client.register_plugin(extractor, name=name)
         yield name
         return
-    for orphan in client.run_on_scheduler(_orphans):
-        client.unregister_worker_plugin(orphan)
+    for left_behind in client.run_on_scheduler(_plugins_left_behind):
+        client.unregister_worker_plugin(left_behind)
     client.register_plugin(extractor, name=name)
     try:
         yield name
@@ -128,105 +163,8 @@ def _installed(client: Client, extractor: Extractor, settings: ExtractSettings) 
         client.unregister_worker_plugin(name)
 
 
-def _orphans(dask_scheduler: Any) -> list[str]:
-    """Names of the plugins on a scheduler whose jobs are gone."""
-    plugins = (name for name in dask_scheduler.worker_plugins if name.startswith(PLUGIN))
-    return [name for name in plugins if name.removeprefix(PLUGIN) not in dask_scheduler.clients]
-
-
-def to_do(
-    store: FeatureStore, paths: Mapping[str, str], among: range | None, *, retry_failed: bool
-) -> dict[int, list[str]]:
-    """Shard -> the videos of it that are to be extracted, of this dataset's shards alone.
-
-    A store may serve several datasets, but no shard has videos of two.
-    """
-    todo = {}
-    for shard in store.pending(among):
-        videos = list(store.shard_rows(shard).values())
-        if any(video in paths for video in videos):
-            todo[shard] = videos
-    if retry_failed:
-        failed = store.failures().keys() & paths.keys()
-        for shard in store.shards:
-            videos = [video for video in store.shard_rows(shard).values() if video in failed]
-            if videos and (among is None or shard in among):
-                todo[shard] = videos
-    return dict(sorted(todo.items()))
-
-
-def extract_shard(shard: int, paths: Paths, plugin: str) -> ShardReport | FineVQError:
-    """The task; an error that a second attempt cannot mend is returned, not raised."""
-    extractor = get_worker().plugins[plugin]
-    assert isinstance(extractor, Extractor)
-    try:
-        return extractor.extract_shard(shard, paths)
-    except StoreUnavailable:
-        raise  # it may be there again in a moment
-    except FineVQError as error:
-        return error
-
-
-def run_shards(
-    client: Client,
-    todo: Mapping[int, Sequence[str]],
-    paths: Mapping[str, str],
-    settings: ExtractSettings,
-    plugin: str,
-    task: Callable[[int, Paths, str], ShardReport | FineVQError] = extract_shard,
-) -> Iterator[ShardReport]:
-    """Run the shards with a few in flight, so that a million videos make no million-node graph.
-
-    Args:
-        client: of the cluster.
-        todo: shard -> its videos that are to be extracted, in the order in which they are started.
-        paths: video id to file.
-        settings: of the cluster.
-        plugin: the name under which the workers have the extractor.
-        task: what is run for a shard.
-    """
-    numbers: dict[Any, int] = {}  # by the key of the future
-    waiting = iter(todo)
-
-    def submit(shard: int) -> Any:
-        files = {video: paths.get(video) for video in todo[shard]}
-        # Not pure: a repaired shard must run again although its arguments are the same.
-        future = client.submit(task, shard, files, plugin, pure=False, retries=2)
-        numbers[future.key] = shard
-        return future
-
-    window, counted = 0, -WORKERS_COUNTED_S
-    running = as_completed()
-    while True:
-        if time.monotonic() - counted >= WORKERS_COUNTED_S:
-            window, counted = _window(client, settings), time.monotonic()
-        for shard in islice(waiting, max(0, window - len(numbers))):
-            running.add(submit(shard))
-        if not numbers:
-            return
-        future = next(running)
-        yield _report(future, numbers.pop(future.key))
-        future.release()
-
-
-def _window(client: Client, settings: ExtractSettings) -> int:
-    """Shards in flight: those that the workers run, and one more for each that waits there."""
-    nthreads: list[int] = list(client.nthreads().values())
-    # Workers that are still to come, which an adaptive cluster starts only when work waits.
-    ours = 0 if joined(settings) else settings.cluster.workers
-    return max(1, sum(nthreads) + len(nthreads), ours * (TASKS + 1))
-
-
-def _report(future: Any, shard: int) -> ShardReport:
-    try:
-        result = future.result()
-    except KilledWorker as error:
-        raise WorkersLost(
-            f"shard {shard}: its worker was lost {error.allowed_failures + 1} times, which says "
-            "nothing about its videos: find the reason in the workers' logs, such as too little "
-            "memory, then run the same command again"
-        ) from None
-    if isinstance(result, FineVQError):
-        raise result
-    assert isinstance(result, ShardReport)
-    return result
+def _plugins_left_behind(dask_scheduler: Any) -> list[str]:
+    """Names of the plugins on a scheduler whose job's client is gone."""
+    plugins = (name for name in dask_scheduler.worker_plugins if name.startswith(PLUGIN_PREFIX))
+    clients = dask_scheduler.clients
+    return [name for name in plugins if name.removeprefix(PLUGIN_PREFIX) not in clients]

@@ -1,4 +1,4 @@
-"""What a job has done so far: counts, rates, what holds it up, and how long it will take."""
+"""What a job has done so far: counts, rates, the slowest stage and the time left."""
 
 import time
 from collections.abc import Mapping
@@ -14,18 +14,19 @@ class Tally:
     """A running account of a job.
 
     Attributes:
-        total: videos that are to be extracted.
-        present: videos that the store had before, failures included.
-        failed_before: of these, those without features; known when the job is done.
-        space: what they will take on disk, and what is free.
-        processes: decoding processes a worker.
-        workers: in the cluster, as of late.
-        videos: finished, failed ones included.
-        failed: videos without features, and why.
-        frames: decoded.
-        bytes: of features, stored.
-        busy_s: seconds of work of all workers, by stage: decode, forward and write. Decoding is
-            that of one process, so that a stage whose share of the time is 1 is at its limit.
+        total: number of videos that are to be extracted.
+        present: number of videos that the store had before, failed ones included.
+        space: bytes on disk that the features will need, and that are free.
+        processes: number of decoding processes of a worker.
+        workers: number of workers in the cluster, as last counted.
+        failed_before: of the `present` videos, those without features; set when the job is done.
+        videos: number of finished videos, failed ones included.
+        failed: video id -> reason, for the videos that failed in this job.
+        frames: number of decoded frames.
+        bytes: of the stored features.
+        busy_s: seconds of work of all workers, by stage: decode, forward and write. Those of decode
+            are divided by `processes`, so that every stage is at its limit when it is busy all the
+            time.
     """
 
     total: int
@@ -41,20 +42,20 @@ class Tally:
     busy_s: dict[str, float] = field(
         default_factory=lambda: {"decode": 0.0, "forward": 0.0, "write": 0.0}
     )
-    _began: float = field(default_factory=time.monotonic, repr=False)
-    _counted: float = field(default_factory=time.monotonic, repr=False)
-    _worker_s: float = field(default=0.0, repr=False)
-    _ended: float | None = field(default=None, repr=False)
+    _started_at: float = field(default_factory=time.monotonic, repr=False)
+    _counted_at: float = field(default_factory=time.monotonic, repr=False)
+    _worker_seconds: float = field(default=0.0, repr=False)
+    _stopped_at: float | None = field(default=None, repr=False)
 
     def start(self, workers: int) -> None:
-        """The cluster is there: from here on time counts."""
+        """Start the clock, when the cluster is there."""
         self.workers = max(1, workers)
-        self._began = self._counted = time.monotonic()
+        self._started_at = self._counted_at = time.monotonic()
 
     def count_workers(self, workers: int) -> None:
-        """Workers have come or gone: until now there were as many as before."""
-        self._worker_s = self._seconds_of_workers()
-        self._counted = time.monotonic()
+        """Note how many workers there are from now on."""
+        self._worker_seconds = self._total_worker_seconds()
+        self._counted_at = time.monotonic()
         self.workers = max(1, workers)
 
     def add(self, report: ShardReport) -> None:
@@ -68,8 +69,8 @@ class Tally:
         self.busy_s["write"] += report.write_s
 
     def stop(self) -> None:
-        """The last shard is done."""
-        self._ended = time.monotonic()
+        """Stop the clock, when the last shard is done."""
+        self._stopped_at = time.monotonic()
 
     @property
     def extracted(self) -> int:
@@ -78,17 +79,17 @@ class Tally:
 
     @property
     def seconds(self) -> float:
-        """Since the cluster was there."""
-        return (self._ended or time.monotonic()) - self._began
+        """Seconds since `start`, until `stop`."""
+        return (self._stopped_at or time.monotonic()) - self._started_at
 
     @property
     def videos_per_s(self) -> float:
-        """On average, failed ones included."""
+        """Finished videos a second, on average, failed ones included."""
         return self.videos / max(self.seconds, 1e-9)
 
     @property
     def frames_per_s(self) -> float:
-        """Decoded frames, on average."""
+        """Decoded frames a second, on average."""
         return self.frames / max(self.seconds, 1e-9)
 
     @property
@@ -98,13 +99,13 @@ class Tally:
 
     @property
     def shares(self) -> Mapping[str, float]:
-        """The share of the time that each stage was busy, a worker's average."""
-        time_of_all = max(self._seconds_of_workers(), 1e-9)
-        return {stage: busy / time_of_all for stage, busy in self.busy_s.items()}
+        """Stage -> the share of the time that it was busy, on average over the workers."""
+        total = max(self._total_worker_seconds(), 1e-9)
+        return {stage: busy / total for stage, busy in self.busy_s.items()}
 
-    def _seconds_of_workers(self) -> float:
-        since = (self._ended or time.monotonic()) - self._counted
-        return self._worker_s + since * self.workers
+    def _total_worker_seconds(self) -> float:
+        since_count = (self._stopped_at or time.monotonic()) - self._counted_at
+        return self._worker_seconds + since_count * self.workers
 
     @property
     def bottleneck(self) -> str | None:
@@ -112,7 +113,7 @@ class Tally:
         return max(self.busy_s, key=self.busy_s.__getitem__) if self.videos else None
 
     def to_json(self) -> dict[str, Any]:
-        """The account as plain values, rounded to what can be measured."""
+        """All of it as JSON values, rounded to what can be measured."""
         return {
             "videos": {
                 "extracted": self.extracted,

@@ -24,7 +24,7 @@ from ...cache.store import FeatureStore
 from ...dataset.videos import Dataset, Video
 from ...errors import ConfigError, IdentityMismatch, VideoError
 from ...extract.decode.video import Sampling, decode
-from ...extract.encode.encoder import Encoder, identify
+from ...extract.encode.encoder import Encoder, encoder_on_cpu
 from ...extract.encode.spatial import SpatialEncoder, pixel_shuffle
 from ...extract.encode.vision_lora import TARGETS
 from ...extract.settings import ExtractSettings
@@ -154,4 +154,6 @@ def _with_adapter(
     adapter = str((folder / "vision_adapter").absolute())
     spatial = extraction.spatial.model_copy(update={"adapter": adapter})
     adapted = extraction.model_copy(update={"spatial": spatial})
-    return replace(info, features=identify(adapted).identity.content, extract=adapted.model_dump())
+    return replace(
+        info, features=encoder_on_cpu(adapted).identity.content, extract=adapted.model_dump()
+    )

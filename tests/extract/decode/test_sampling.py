@@ -16,7 +16,7 @@ from finevq.extract.decode.sampling import (
 )
 
 counts = st.integers(1, 1_000_000)
-few = st.integers(1, 64)
+small_counts = st.integers(1, 64)
 
 
 def test_segment_middles_of_eighty_frames() -> None:
@@ -32,7 +32,7 @@ def test_a_short_video_repeats_frames() -> None:
     assert segment_middles(1, 4) == [0, 0, 0, 0]
 
 
-@given(counts, few)
+@given(counts, small_counts)
 def test_each_middle_lies_in_its_segment(count: int, segments: int) -> None:
     middles = segment_middles(count, segments)
     assert len(middles) == segments
@@ -42,7 +42,7 @@ def test_each_middle_lies_in_its_segment(count: int, segments: int) -> None:
         assert 2 * segments * middle <= (2 * k + 1) * count < 2 * segments * (middle + 1)
 
 
-@given(counts, few)
+@given(counts, small_counts)
 def test_middles_lie_alike_from_both_ends(count: int, segments: int) -> None:
     middles = segment_middles(count, segments)
     mirrored = [count - 1 - middle for middle in reversed(middles)]
@@ -55,7 +55,7 @@ def test_official_middles_of_real_lengths() -> None:
     assert official_middles(250, 8) == [15, 46, 77, 108, 139, 171, 202, 233]
 
 
-@given(counts, few)
+@given(counts, small_counts)
 def test_official_middles_round_as_numpy(count: int, segments: int) -> None:
     length = float(count - 1) / segments
     expected = [int(0 + length / 2 + np.round(length * k)) for k in range(segments)]
@@ -102,7 +102,7 @@ def test_a_short_video_repeats_its_last_frame() -> None:
     assert clip_windows(3, 2, length=5) == [[0, 1, 2, 2, 2]] * 2
 
 
-@given(counts, few, st.integers(1, 64))
+@given(counts, small_counts, st.integers(1, 64))
 def test_windows_are_consecutive_and_spread_evenly(count: int, clips: int, length: int) -> None:
     windows = clip_windows(count, clips, length)
     assert len(windows) == clips

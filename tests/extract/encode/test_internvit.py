@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from finevq.errors import CheckpointError
-from finevq.extract.encode.encoder import weight_hash
+from finevq.extract.encode.backbones import weight_hash
 from finevq.extract.encode.internvit import load_internvit
 from finevq.extract.encode.spatial import SpatialEncoder
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from finevq.errors import CheckpointError
-from finevq.extract.encode.encoder import weight_hash
+from finevq.extract.encode.backbones import weight_hash
 from finevq.extract.encode.motion import build_slowfast
 from finevq.extract.encode.slowfast import load_slowfast
 

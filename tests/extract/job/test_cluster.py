@@ -14,7 +14,7 @@ from finevq.config import load_config
 from finevq.errors import ConfigError
 from finevq.extract.job import cluster
 from finevq.extract.job.cluster import connect, start_cluster
-from finevq.extract.job.worker import TASKS
+from finevq.extract.job.worker import TASKS_PER_WORKER
 from finevq.extract.settings import ExtractSettings
 
 
@@ -60,11 +60,11 @@ def test_unknown_scheduler_is_refused() -> None:
 def test_adaptive_cluster_starts_with_one_worker_and_may_grow(
     adaptive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[Any] = []
+    calls: list[Any] = []
 
     class Cluster:
         def __init__(self, n_workers: int, **kwargs: Any) -> None:
-            told.append(n_workers)
+            calls.append(n_workers)
 
         def __enter__(self) -> "Cluster":
             return self
@@ -73,7 +73,7 @@ def test_adaptive_cluster_starts_with_one_worker_and_may_grow(
             pass
 
         def adapt(self, minimum: int, maximum: int) -> None:
-            told.append((minimum, maximum))
+            calls.append((minimum, maximum))
 
     class Client(Cluster):
         def __init__(self, cluster: Cluster) -> None:
@@ -83,7 +83,7 @@ def test_adaptive_cluster_starts_with_one_worker_and_may_grow(
     monkeypatch.setattr(cluster, "Client", Client)
     with connect(settings("workers=5", f"adaptive={str(adaptive).lower()}")):
         pass
-    assert told == ([1, (1, 5)] if adaptive else [5])
+    assert calls == ([1, (1, 5)] if adaptive else [5])
 
 
 def test_machine_without_slurm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_slurm_job_has_what_the_settings_say(monkeypatch: pytest.MonkeyPatch) ->
     assert lines.index("module load cuda") > lines.index(
         "export DASK_DISTRIBUTED__WORKER__DAEMON=False"
     )
-    assert f"--nthreads {TASKS}" in script
+    assert f"--nthreads {TASKS_PER_WORKER}" in script
     assert script.rstrip().endswith("--memory-limit 0")
 
 
@@ -141,7 +141,7 @@ def test_cuda_cluster_gets_a_worker_a_gpu(monkeypatch: pytest.MonkeyPatch) -> No
     (given,) = made
     assert given == {
         "n_workers": 8,
-        "threads_per_worker": TASKS,
+        "threads_per_worker": TASKS_PER_WORKER,
         "memory_limit": 0,
         "silence_logs": logging.ERROR,
         "dashboard_address": "127.0.0.1:0",

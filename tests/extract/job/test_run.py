@@ -33,11 +33,12 @@ from finevq.dataset.videos import Dataset, load_dataset
 from finevq.errors import ConfigError, DatasetError, IdentityMismatch
 from finevq.extract.decode.video import DecodedVideo, decode
 from finevq.extract.encode.encoder import Encoder
-from finevq.extract.job import cluster, run
-from finevq.extract.job.live import LIMIT, verify_live
-from finevq.extract.job.run import WorkersLost, extract
+from finevq.extract.job import cluster, dispatch, run
+from finevq.extract.job.dispatch import WorkersLost
+from finevq.extract.job.live import MAX_DEVIATION, verify_live
+from finevq.extract.job.run import extract
 from finevq.extract.job.tally import Tally
-from finevq.extract.job.worker import TASKS, Extractor, ShardReport
+from finevq.extract.job.worker import TASKS_PER_WORKER, Extractor, ShardReport
 from finevq.extract.settings import ExtractSettings
 
 SMALL = (
@@ -88,7 +89,7 @@ def refuse(*args: Any, **kwargs: Any) -> Any:
 
 @contextmanager
 def in_this_process() -> Iterator[None]:
-    """Shards are extracted here, one after another, by what a Dask worker has."""
+    """Extract the shards here, one after another, with the extractor of a Dask worker."""
 
     class Client:
         id = "here"
@@ -128,18 +129,18 @@ def set_up(extractor: Extractor) -> Iterator[Extractor]:
 def test_store_is_complete_then_left_alone_then_extended(
     folder: Path, encode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
 
-    def tell(tally: Tally) -> None:
-        told.append((tally.videos, tally.total))
+    def report_progress(tally: Tally) -> None:
+        reported.append((tally.videos, tally.total))
 
     with socket.socket() as other:
         with suppress(OSError):  # then another cluster has Dask's usual port, which does as well
             other.bind(("", 8787))
             other.listen()
-        summary = extracted(progress=tell)
+        summary = extracted(progress=report_progress)
     assert (summary.extracted, summary.present, list(summary.failed)) == (4, 0, ["made/c.mp4"])
-    assert told == [(done, 5) for done in range(6)]
+    assert reported == [(done, 5) for done in range(6)]
     store = FeatureStore.open("features")
     assert list(verify(store)) == []
     info = store.info()
@@ -252,8 +253,8 @@ def test_killed_run_is_completed_to_the_bytes_of_an_undisturbed_one(
 def shared_cluster() -> Iterator[Client]:
     """A cluster that runs already, with one worker, as others may use it too."""
     with (
-        dask.config.set(cluster.DASK),
-        LocalCluster(n_workers=1, **cluster.WORKER, **cluster.QUIET) as started,
+        dask.config.set(cluster.DASK_CONFIG),
+        LocalCluster(n_workers=1, **cluster.WORKER_OPTIONS, **cluster.NO_DASHBOARD) as started,
         Client(started) as client,
     ):
         yield client
@@ -263,7 +264,9 @@ def installed(client: Client) -> list[str]:
     """The extractors that workers have."""
 
     def names(dask_scheduler: Any) -> list[str]:
-        return [name for name in dask_scheduler.worker_plugins if name.startswith(run.PLUGIN)]
+        return [
+            name for name in dask_scheduler.worker_plugins if name.startswith(run.PLUGIN_PREFIX)
+        ]
 
     return client.run_on_scheduler(names)  # type: ignore[no-any-return]
 
@@ -296,7 +299,7 @@ def test_jobs_on_one_scheduler_do_not_meet_and_leave_nothing_there(
 
 @pytest.fixture
 def worker(folder: Path) -> Iterator[tuple[Extractor, Dataset]]:
-    """What a Dask worker does, in this process."""
+    """The extractor of a Dask worker, in this process, and its dataset."""
     config = configured("cache.rows_per_shard=8")
     dataset = load_dataset(config.dataset)
     encoder = Encoder(config.extract)
@@ -412,15 +415,15 @@ def test_disjoint_ranges_make_the_store_of_one_job(folder: Path) -> None:
 
 
 def test_the_plan_is_told_before_the_work(folder: Path) -> None:
-    told: list[tuple[int, int, bool]] = []
+    reported: list[tuple[int, int, bool]] = []
 
-    def tell(tally: Tally) -> None:
-        told.append((tally.videos, tally.space.needed, tally.space.enough))
+    def report_progress(tally: Tally) -> None:
+        reported.append((tally.videos, tally.space.needed, tally.space.enough))
 
     with in_this_process():
-        tally = extracted(progress=tell)
+        tally = extracted(progress=report_progress)
     row = FeatureStore.open("features").layout.row_bytes
-    assert told[0] == (0, 5 * row, True)
+    assert reported[0] == (0, 5 * row, True)
     assert tally.bytes == 4 * row
 
 
@@ -436,11 +439,11 @@ def report(shard: int) -> ShardReport:
 
 
 class Planned(Mapping[int, list[str]]):
-    """So many shards of one video; keeps which it was asked for."""
+    """Shards of one video each; keeps the numbers of the shards that were looked up."""
 
     def __init__(self, shards: int) -> None:
         self.shards = range(shards)
-        self.asked: list[int] = []
+        self.looked_up: list[int] = []
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -449,16 +452,16 @@ class Planned(Mapping[int, list[str]]):
         return iter(self.shards)
 
     def __getitem__(self, shard: int) -> list[str]:
-        self.asked.append(shard)
+        self.looked_up.append(shard)
         return [f"video{shard}"]
 
 
 def run_tasks(client: Client, todo: Planned, task: Any) -> Iterator[ShardReport]:
-    return run.run_shards(client, todo, {}, configured().extract, "plugin", task)
+    return dispatch.run_shards(client, todo, {}, configured().extract, "plugin", task)
 
 
 class Log:
-    """What tasks have done, kept in a file, as a task is a copy."""
+    """What tasks have done, kept in a file, because each task runs a copy of this object."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "log"
@@ -484,7 +487,9 @@ def test_every_shard_runs_once_with_few_in_flight(client: Client, tmp_path: Path
     done = []
     for each in run_tasks(client, planned, task):
         done.append(each.shard)
-        assert len(planned.asked) - len(done) <= 2 * (TASKS + 1)  # workers of the default settings
+        assert len(planned.looked_up) - len(done) <= 2 * (
+            TASKS_PER_WORKER + 1
+        )  # workers of the default settings
     assert sorted(done) == sorted(started.read()) == list(range(60))
 
 
@@ -522,7 +527,7 @@ def test_shard_that_loses_its_workers_is_named_and_no_video_is_blamed() -> None:
             raise KilledWorker("extract_shard-0", None, 50)
 
     with pytest.raises(WorkersLost, match="shard 7: its worker was lost 51 times") as caught:
-        run._report(Lost(), 7)
+        dispatch._report_of(Lost(), 7)
     assert "\n" not in str(caught.value)
 
 
@@ -609,4 +614,4 @@ def test_features_that_come_out_otherwise_are_a_problem(
     monkeypatch.setattr(Encoder, "encode", a_little_brighter)
     (found,) = verify_live(extractor.store, dataset, extractor.settings, 1)
     assert found.problem == "features made again are not those that are stored"
-    assert found.spatial > LIMIT > found.motion
+    assert found.spatial > MAX_DEVIATION > found.motion

@@ -88,12 +88,12 @@ def worker(tmp_path: Path) -> Iterator[Any]:
     (tmp_path / "videos" / "another.mp4").touch()
     settings = load_config(None, [f"extract.decode.processes={PROCESSES}"])[0].extract
     made: Any = Extractor(Store(), settings, tmp_path / "videos")  # type: ignore[arg-type]
-    made.forward = ThreadPoolExecutor(1)
-    made.encoder, made.pool, made.batch = Backbones(), Decoders(), BATCH
-    made.room = threading.Semaphore(PROCESSES + 2 * BATCH)
-    made.submitting = threading.Lock()
+    made.forward_thread = ThreadPoolExecutor(1)
+    made.encoder, made.pool, made.batch_size = Backbones(), Decoders(), BATCH
+    made.free_slots = threading.Semaphore(PROCESSES + 2 * BATCH)
+    made.submit_lock = threading.Lock()
     yield made
-    made.forward.shutdown()
+    made.forward_thread.shutdown()
 
 
 def shard_of(*files: str | None) -> dict[str, str | None]:
