@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from finevq.cache.identity import Identity
 from finevq.cache.records import Failure, Features, Source
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 # Read when torch is imported. The models here are tiny: on a busy machine several threads spend
 # five times as long waiting for each other as one needs for the work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A test's time says how busy the machine is, not whether the code is right.
+settings.register_profile("finevq", deadline=None)
+settings.load_profile("finevq")
 
 SHAPES: dict[str, tuple[int, ...]] = {"spatial": (2, 4, 64), "motion": (1, 32)}
 IDENTITY = {

@@ -259,6 +259,34 @@ def test_the_eleventh_module_of_a_folder_is_found(planted: Path) -> None:
     assert crowded() == ["train/fit"]
 
 
+MOST_LINES = 80
+"""A function with more does more than one thing."""
+
+
+def long_functions() -> list[str]:
+    """The functions of the package with more lines than one thing takes."""
+    return [
+        f"{path.relative_to(ROOT)} {node.name}"
+        for path in files()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if node.end_lineno is not None and node.end_lineno - node.lineno >= MOST_LINES
+    ]
+
+
+def test_no_function_is_long() -> None:
+    assert long_functions() == []
+
+
+def test_a_function_of_81_lines_is_found(planted: Path) -> None:
+    path = planted / "cache" / "store.py"
+    path.parent.mkdir()
+    path.write_text("def eighty():\n" + "    pass\n" * 79)
+    assert long_functions() == []
+    path.write_text("def one_more():\n" + "    pass\n" * 80)
+    assert long_functions() == ["cache/store.py one_more"]
+
+
 def test_the_import_reader_sees_every_form(planted: Path) -> None:
     path = planted / "cache" / "store.py"
     path.parent.mkdir()

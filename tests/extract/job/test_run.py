@@ -430,7 +430,9 @@ def test_the_plan_is_told_before_the_work(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """A cluster in this process, two tasks at a time."""
-    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as made:
+    options = {"processes": False, "n_workers": 1, "threads_per_worker": 2}
+    # Port 0 is any free one; None would be 8787, which another test's cluster may hold.
+    with Client(**options, dashboard_address="127.0.0.1:0") as made:
         yield made
 
 
