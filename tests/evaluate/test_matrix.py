@@ -12,8 +12,8 @@ from finevq.evaluate import run
 from finevq.evaluate.matrix import Corner, evaluate_matrix, matrix_latex, matrix_text
 from finevq.evaluate.run import evaluate
 from finevq.evaluate.settings import EvaluateSettings
-from finevq.train.base.language_model.language_model import load_base
-from finevq.train.model.finevq.checkpoint import build_model, save_checkpoint
+from finevq.train.base.language_model import load_base
+from finevq.train.model.checkpoint import build_model, save_checkpoint
 
 
 @pytest.fixture

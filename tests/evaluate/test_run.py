@@ -14,13 +14,13 @@ import torch
 from finevq.dataset.videos import Dataset
 from finevq.errors import CheckpointError, DatasetError, FineVQError, IdentityMismatch, StoreError
 from finevq.evaluate import run
-from finevq.evaluate.predict.predictor.predictor import KEY, PREDICTED
+from finevq.evaluate.predict.predictor import KEY, PREDICTED
 from finevq.evaluate.rounds import evaluate_rounds
 from finevq.evaluate.run import evaluate
 from finevq.evaluate.settings import EvaluateSettings
-from finevq.train.base.language_model.language_model import load_base
-from finevq.train.fit.training.training_set import write_training_set
-from finevq.train.model.finevq.checkpoint import build_model, save_checkpoint
+from finevq.train.base.language_model import load_base
+from finevq.train.fit.training_set import write_training_set
+from finevq.train.model.checkpoint import build_model, save_checkpoint
 
 PARTS = {"train": 2, "val": 3, "test": 5}
 

@@ -12,20 +12,20 @@ from finevq.cli import main as cli
 from finevq.dataset.questions import classify
 from finevq.dataset.videos import DIMENSIONS, Dataset
 from finevq.errors import DatasetError, FineVQError
-from finevq.evaluate.compare.comparison.comparison import LEAKAGE, QUESTIONS, compare
-from finevq.evaluate.compare.comparison.latex import as_latex
-from finevq.evaluate.compare.comparison.printed import as_text
-from finevq.evaluate.compare.comparison.score_files import (
+from finevq.evaluate.compare.comparison import LEAKAGE, QUESTIONS, compare
+from finevq.evaluate.compare.latex import as_latex
+from finevq.evaluate.compare.printed import as_text
+from finevq.evaluate.compare.score_files import (
     Scores,
     dataset_labels,
     matched,
     read_model,
     read_scores,
 )
-from finevq.evaluate.compare.comparison.tables import published, tidy
-from finevq.evaluate.metrics.measure.agreement import METRICS
-from finevq.evaluate.metrics.measure.answers import ALL
-from finevq.evaluate.predict.predictor.predictor import table_of, write_predictions
+from finevq.evaluate.compare.tables import published, tidy
+from finevq.evaluate.metrics.agreement import METRICS
+from finevq.evaluate.metrics.answers import ALL
+from finevq.evaluate.predict.predictor import table_of, write_predictions
 
 VIDEOS = [f"clips/{i:02}.mp4" for i in range(40)]
 

@@ -10,11 +10,11 @@ import pytest
 
 from finevq.cli import main as cli
 from finevq.errors import DatasetError, FineVQError
-from finevq.evaluate.compare.comparison.comparison import compare, compare_datasets
-from finevq.evaluate.compare.comparison.latex import as_latex
-from finevq.evaluate.compare.comparison.printed import as_text
-from finevq.evaluate.compare.comparison.score_files import Scores
-from finevq.evaluate.compare.comparison.tables import datasets_table, published_beside, tidy
+from finevq.evaluate.compare.comparison import compare, compare_datasets
+from finevq.evaluate.compare.latex import as_latex
+from finevq.evaluate.compare.printed import as_text
+from finevq.evaluate.compare.score_files import Scores
+from finevq.evaluate.compare.tables import datasets_table, published_beside, tidy
 from finevq.evaluate.pages.comparison import write_comparison
 
 

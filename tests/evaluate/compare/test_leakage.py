@@ -10,12 +10,12 @@ import pytest
 from finevq.cli import main as cli
 from finevq.dataset.videos import DIMENSIONS, Dataset
 from finevq.errors import DatasetError
-from finevq.evaluate.compare.comparison.comparison import LEAKAGE, compare
-from finevq.evaluate.compare.comparison.leakage import content_hashes
-from finevq.evaluate.compare.comparison.printed import as_text
-from finevq.evaluate.compare.comparison.score_files import Scores, dataset_labels, read_model
-from finevq.evaluate.predict.predictor.predictor import table_of, write_predictions
-from finevq.train.model.finevq.checkpoint import digest
+from finevq.evaluate.compare.comparison import LEAKAGE, compare
+from finevq.evaluate.compare.leakage import content_hashes
+from finevq.evaluate.compare.printed import as_text
+from finevq.evaluate.compare.score_files import Scores, dataset_labels, read_model
+from finevq.evaluate.predict.predictor import table_of, write_predictions
+from finevq.train.model.checkpoint import digest
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from finevq.dataset.videos import DIMENSIONS
-from finevq.evaluate.metrics.measure.answers import ALL, METRICS, answers_by, compare_answers
-from finevq.evaluate.metrics.measure.measure import COLUMNS, measure
+from finevq.evaluate.metrics.answers import ALL, METRICS, answers_by, compare_answers
+from finevq.evaluate.metrics.measure import COLUMNS, measure
 
 KINDS = ("yes-no blur", "which most")
 LETTERS = {"yes-no blur": ("Yes", "No"), "which most": ("A", "B", "C", "D")}

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from finevq.evaluate.metrics.measure import bootstrap
-from finevq.evaluate.metrics.measure.logistic import fit_logistic
+from finevq.evaluate.metrics import bootstrap
+from finevq.evaluate.metrics.logistic import fit_logistic
 
 
 def ranked(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:

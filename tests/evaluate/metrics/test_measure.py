@@ -11,8 +11,8 @@ from scipy import stats
 
 from finevq.dataset.videos import DIMENSIONS
 from finevq.errors import FineVQError
-from finevq.evaluate.metrics.measure.agreement import Agreement
-from finevq.evaluate.metrics.measure.measure import COLUMNS, measure, paired_scores
+from finevq.evaluate.metrics.agreement import Agreement
+from finevq.evaluate.metrics.measure import COLUMNS, measure, paired_scores
 
 
 def scores(dimension, predicted, label, words=None, right_words=None):

@@ -20,17 +20,17 @@ import pytest
 
 from finevq.dataset.questions import LEVELS
 from finevq.dataset.videos import DIMENSIONS
-from finevq.evaluate.compare.comparison.comparison import compare
-from finevq.evaluate.compare.comparison.score_files import Scores
-from finevq.evaluate.compare.comparison.tables import published
-from finevq.evaluate.metrics.measure.answers import answers_by
-from finevq.evaluate.metrics.measure.measure import COLUMNS, measure
+from finevq.evaluate.compare.comparison import compare
+from finevq.evaluate.compare.score_files import Scores
+from finevq.evaluate.compare.tables import published
+from finevq.evaluate.metrics.answers import answers_by
+from finevq.evaluate.metrics.measure import COLUMNS, measure
 from finevq.evaluate.pages.card import PICTURES, write_card
 from finevq.evaluate.pages.comparison import write_comparison
 from finevq.evaluate.pages.report import write_report
 from finevq.evaluate.pages.serve import Server
 from finevq.evaluate.pages.thumbnails import HEIGHT
-from finevq.evaluate.score.scorer.scorecard import Rating, Reply, ScoreCard
+from finevq.evaluate.score.scorecard import Rating, Reply, ScoreCard
 
 from ..score.test_scorer import write_noise
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from finevq.dataset.videos import DIMENSIONS
-from finevq.evaluate.metrics.measure.logistic import Logistic
-from finevq.evaluate.metrics.measure.measure import COLUMNS, measure
+from finevq.evaluate.metrics.logistic import Logistic
+from finevq.evaluate.metrics.measure import COLUMNS, measure
 from finevq.evaluate.pages import figures
 from finevq.evaluate.pages.report import MISSES, write_report
 

@@ -11,7 +11,7 @@ import pytest
 
 from finevq.dataset.videos import DIMENSIONS
 from finevq.evaluate.pages.serve import Server
-from finevq.evaluate.score.scorer.scorecard import Rating, Reply, ScoreCard
+from finevq.evaluate.score.scorecard import Rating, Reply, ScoreCard
 
 LIMIT = 1000
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from finevq.errors import ConfigError
-from finevq.evaluate.predict.predictor.free_text import greedy
-from finevq.evaluate.predict.predictor.predictor import Inputs, Predictor
-from finevq.train.model.finevq.finevq import FineVQ
-from finevq.train.model.finevq.packing import Packer
+from finevq.evaluate.predict.free_text import greedy
+from finevq.evaluate.predict.predictor import Inputs, Predictor
+from finevq.train.model.finevq import FineVQ
+from finevq.train.model.packing import Packer
 from finevq.train.prompts import TURN_END, Prompt
 
 from ...train._made import LAYOUT, PROMPTS, batch_of, features_of, model_of

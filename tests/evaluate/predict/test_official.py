@@ -13,12 +13,12 @@ from finevq.cache.store import FeatureStore
 from finevq.config import load_config
 from finevq.dataset.videos import DIMENSIONS
 from finevq.errors import CheckpointError, IdentityMismatch
-from finevq.evaluate.predict.predictor.official import import_checkpoint
-from finevq.evaluate.score.scorer.scorer import Scorer
+from finevq.evaluate.predict.official import import_checkpoint
+from finevq.evaluate.score.scorer import Scorer
 from finevq.extract.encode.embedded import embedded_slowfast
 from finevq.extract.encode.encoder import Encoder
 from finevq.extract.settings import ExtractSettings
-from finevq.train.model.finevq.checkpoint import CheckpointInfo, read_info
+from finevq.train.model.checkpoint import CheckpointInfo, read_info
 
 from ...extract import _published as vision
 from ...train import _published as language

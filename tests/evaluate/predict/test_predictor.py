@@ -11,8 +11,8 @@ import torch
 from finevq.dataset.questions import LEVELS, load_questions
 from finevq.dataset.videos import DIMENSIONS, Dataset
 from finevq.errors import CheckpointError, FineVQError
-from finevq.evaluate.predict.predictor import predictor as predict_module
-from finevq.evaluate.predict.predictor.predictor import (
+from finevq.evaluate.predict import predictor as predict_module
+from finevq.evaluate.predict.predictor import (
     FOLDER,
     KEY,
     LABELLED,
@@ -24,10 +24,10 @@ from finevq.evaluate.predict.predictor.predictor import (
     table_of,
     write_predictions,
 )
-from finevq.train.base.language_model.language_model import load_base
-from finevq.train.model.finevq.checkpoint import build_model
-from finevq.train.model.finevq.finevq import FineVQ
-from finevq.train.model.finevq.packing import Layout
+from finevq.train.base.language_model import load_base
+from finevq.train.model.checkpoint import build_model
+from finevq.train.model.finevq import FineVQ
+from finevq.train.model.packing import Layout
 from finevq.train.prompts import prompts_for, rating
 
 MADE_BY = {"checkpoint": "c" * 64, "features": "f" * 64}

@@ -12,11 +12,11 @@ import torch
 
 from finevq.cache.store import FeatureStore
 from finevq.dataset.videos import Dataset
-from finevq.evaluate.predict.predictor.predictor import KEY
+from finevq.evaluate.predict.predictor import KEY
 from finevq.evaluate.run import evaluate
 from finevq.evaluate.settings import EvaluateSettings
-from finevq.train.base.language_model.language_model import load_base
-from finevq.train.model.finevq.checkpoint import build_model, save_checkpoint
+from finevq.train.base.language_model import load_base
+from finevq.train.model.checkpoint import build_model, save_checkpoint
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from finevq.errors import DatasetError
-from finevq.evaluate.score.scorer.listing import listed
+from finevq.evaluate.score.listing import listed
 
 
 def test_folders_and_lists_become_files_each_once(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from finevq.dataset.videos import DIMENSIONS
 from finevq.errors import DatasetError
-from finevq.evaluate.score.scorer.results import Results
-from finevq.evaluate.score.scorer.scorecard import Rating, ScoreCard
+from finevq.evaluate.score.results import Results
+from finevq.evaluate.score.scorecard import Rating, ScoreCard
 
 ONE, OTHER = "1" * 64, "2" * 64
 """Checkpoints."""

@@ -33,13 +33,13 @@ from finevq.errors import CheckpointError
 from finevq.evaluate.pages.card import card_html
 from finevq.evaluate.pages.serve import Server
 from finevq.evaluate.pages.thumbnails import thumbnails
-from finevq.evaluate.predict.predictor.predictor import Predictor, predict
-from finevq.evaluate.score.scorer.scorecard import ScoreCard
-from finevq.evaluate.score.scorer.scorer import Scorer
+from finevq.evaluate.predict.predictor import Predictor, predict
+from finevq.evaluate.score.scorecard import ScoreCard
+from finevq.evaluate.score.scorer import Scorer
 from finevq.extract.encode.encoder import Encoder
 from finevq.extract.job.run import Extractor
-from finevq.train.base.language_model.language_model import load_base
-from finevq.train.model.finevq.checkpoint import (
+from finevq.train.base.language_model import load_base
+from finevq.train.model.checkpoint import (
     CheckpointInfo,
     build_model,
     digest,
