@@ -2,8 +2,12 @@
 
 main        the entry point
 options     what the commands share: -c and --set, examples in the help, progress bars
-pipeline    demo, extract, evaluate, score, import-checkpoint, config
+pipeline    demo, import-checkpoint, config
+extraction  extract
 training    train, ablate
+evaluation  evaluate, matrix
+comparison  compare
+scoring     score, serve
 cache       the feature store
 dataset     ratings, import, split, check, describe
 
