@@ -87,9 +87,9 @@ def _compare(given: argparse.Namespace) -> None:
 def _labels(
     files: Sequence[str] | None, configs: "Sequence[Config]"
 ) -> "tuple[list[Scores], Sequence[str], list[Dataset]]":
-    """The labels to compare with, what to call each of them, and the datasets that have them.
+    """The labels to compare with, where each of them comes from, and the datasets.
 
-    Files given by --labels come before the configured datasets, of which none is read then.
+    With files given by --labels no configured dataset is read.
     """
     from ..evaluate.compare.score_files import dataset_labels, read_labels
 

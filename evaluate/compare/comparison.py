@@ -78,8 +78,8 @@ def compare(
     answers = {model.name: model.answers for model in models}
     for name, accuracies in compare_answers(answers, labels.answers).items():
         result[name][QUESTIONS] = accuracies
-    for name, found in leaked.items():
-        result[name][LEAKAGE] = found
+    for name, videos in leaked.items():
+        result[name][LEAKAGE] = videos
     return result
 
 

@@ -75,18 +75,18 @@ def _unchecked(reason: str) -> dict[str, Any]:
     return {"checked": False, "videos": [], "reason": reason}
 
 
-def refuse_leakage(model: Scores, found: Mapping[str, Any], videos: int) -> None:
+def refuse_leakage(model: Scores, leakage: Mapping[str, Any], videos: int) -> None:
     """Refuse to measure a model on videos that it was trained on.
 
     Args:
         model: stored predictions.
-        found: of `leakage`.
+        leakage: what `leakage` returned.
         videos: how many were checked.
 
     Raises:
         DatasetError: there are some; the message names the first.
     """
-    if leaked := found["videos"]:
+    if leaked := leakage["videos"]:
         raise DatasetError(
             f"{model.name}: {len(leaked)} of {videos} videos were in the training of "
             f"{model.checkpoint}, the first is {leaked[0]}; choose another --split, or measure "

@@ -20,11 +20,11 @@ def published(dataset: str) -> pd.DataFrame:
         FineVQError: there are none; the message lists the datasets that have some.
     """
     table = pd.read_csv(PUBLISHED)
-    found = table[table["dataset"].str.lower() == dataset.lower()]
-    if found.empty:
+    figures = table[table["dataset"].str.lower() == dataset.lower()]
+    if figures.empty:
         known = ", ".join(sorted(table["dataset"].unique()))
         raise FineVQError(f"no published figures on {dataset!r}; there are some on {known}")
-    return found
+    return figures
 
 
 def published_beside(wanted: Sequence[str], compared: Sequence[str]) -> pd.DataFrame | None:

@@ -204,11 +204,11 @@ def leakage_notes(comparison: Comparison) -> list[str]:
     for dataset, results in comparison.items():
         where = f"{dataset}, " if len(comparison) > 1 else ""
         for model, measured in results.items():
-            found = measured.get(LEAKAGE, {"videos": []})
-            if leaked := found["videos"]:
+            leakage = measured.get(LEAKAGE, {"videos": []})
+            if leaked := leakage["videos"]:
                 notes.append(f"{where}{model}: {len(leaked)} of the videos were in its training")
-            if "reason" in found:
-                notes.append(f"{where}{model}: {found['reason']}")
+            if "reason" in leakage:
+                notes.append(f"{where}{model}: {leakage['reason']}")
     return notes
 
 

@@ -148,16 +148,16 @@ def _accuracies(
     video, videos = pd.factorize(truth.index.get_level_values("video"))
     kind = truth.index.get_level_values("kind")
     answer, answers = pd.factorize(pd.MultiIndex.from_arrays([kind, truth]))
-    asked = np.zeros((len(answers), len(videos)))
-    right = np.zeros((*asked.shape, correct.shape[1]))
-    np.add.at(asked, (answer, video), 1)
+    questions = np.zeros((len(answers), len(videos)))
+    right = np.zeros((*questions.shape, correct.shape[1]))
+    np.add.at(questions, (answer, video), 1)
     np.add.at(right, (answer, video), correct)
     of_kind = pd.factorize(answers.get_level_values(0))[0]
 
     def statistic(counts: Counts) -> Array:
-        whole = (counts @ right.sum(axis=0)) / (counts @ asked.sum(axis=0))[:, None]
+        whole = (counts @ right.sum(axis=0)) / (counts @ questions.sum(axis=0))[:, None]
         # An answer, or a kind, that a resample does not draw is NaN and does not count in means.
-        of_answers = bootstrap.ratio(counts @ right, (asked @ counts.T)[..., None])
+        of_answers = bootstrap.ratio(counts @ right, (questions @ counts.T)[..., None])
         of_kinds = [_mean(of_answers[of_kind == one]) for one in range(of_kind.max() + 1)]
         return np.stack([whole, _mean(np.stack(of_kinds))], axis=-1)
 

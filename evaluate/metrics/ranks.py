@@ -180,8 +180,8 @@ class _Inversions:
 
     def __call__(self, blocks_x: torch.Tensor, blocks_y: torch.Tensor) -> Array:
         """The pairs in each resample, shape (resamples,), from the counts in both orders."""
-        found = torch.bmm(self.of_x, blocks_x)
-        marked, table = found[:, : self.size], found[:, self.size :]
+        product = torch.bmm(self.of_x, blocks_x)
+        marked, table = product[:, : self.size], product[:, self.size :]
         within = _within(marked, blocks_x) + _within(torch.bmm(self.of_y, blocks_y), blocks_y)
         table = table.contiguous()  # (blocks of x, blocks of y, resamples)
         before = (self.before @ table.flatten(1)).view_as(table)

@@ -1,4 +1,4 @@
-"""predictions.parquet: a row for each prompt of each video, with the labels kept apart.
+"""predictions.parquet, the stored predictions: a row for each prompt of each video.
 
 The file names the checkpoint and the features that it was made with; others are refused. Labels are
 not stored: `expected` reads them anew from the dataset.
