@@ -35,14 +35,8 @@ from finevq.cache.store import FeatureStore
 from finevq.dataset.questions import level, load_questions
 from finevq.dataset.settings import DatasetSettings
 from finevq.dataset.videos import DIMENSIONS, Dataset, load_dataset
-from finevq.evaluate.predict.predictor import (
-    KEY,
-    PREDICTED,
-    Answer,
-    Predictor,
-    expected,
-    write_predictions,
-)
+from finevq.evaluate.predict.predictor import Answer, Predictor
+from finevq.evaluate.predict.stored import KEY, PREDICTED, expected, write_predictions
 from finevq.evaluate.run import evaluate
 from finevq.evaluate.score.scorer import prompts as rated_and_asked
 from finevq.evaluate.settings import EvaluateSettings

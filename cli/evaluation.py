@@ -1,33 +1,29 @@
-"""The commands of stage three: evaluate, matrix, compare, score, serve."""
+"""The commands that measure checkpoints: evaluate, matrix."""
 
 import argparse
-import io
 import json
-import shutil
-import sys
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .options import Commands, add_command, add_config, first_process, load, progress
+from .options import (
+    Commands,
+    add_command,
+    add_config,
+    first_process,
+    load,
+    progress,
+    split_override,
+)
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..config import Config
-    from ..evaluate.compare.score_files import Scores
-    from ..evaluate.compare.tables import Comparison
-    from ..evaluate.score.scorecard import ScoreCard
-    from ..evaluate.score.scorer import Scorer
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add this group's commands."""
     _add_evaluate(commands)
     _add_matrix(commands)
-    _add_compare(commands)
-    _add_score(commands)
-    _add_serve(commands)
 
 
 def _add_evaluate(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -72,90 +68,21 @@ def _add_matrix(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
 
 
-def _add_compare(commands: "Commands[argparse.ArgumentParser]") -> None:
-    added = add_command(
-        commands,
-        "compare",
-        _compare,
-        "put models side by side, with p-values",
-        "finevq compare runs/a/evaluation DOVER=dover.csv:score -c my.toml",
-    )
-    added.usage = "%(prog)s [options] MODEL [MODEL ...]"  # all of them would fill four lines
-    added.add_argument("models", nargs="+", metavar="MODEL", help="DIR, or NAME=FILE.csv[:COLUMN]")
-    added.add_argument(
-        "--labels",
-        action="append",
-        metavar="CSV",
-        help="[NAME=]FILE.csv[:COLUMN], one a dataset (the -c's)",
-    )
-    added.add_argument("--split", metavar="NAME", help="splits/NAME.csv (dataset.split)")
-    added.add_argument(
-        "--allow-leakage", action="store_true", help="measure videos seen in training too"
-    )
-    added.add_argument(
-        "--published", action="append", metavar="DATASET", help="add the published rows on it"
-    )
-    added.add_argument("--json", action="store_true", help="print JSON")
-    added.add_argument("--csv", type=Path, metavar="FILE", help="write the figures here too")
-    added.add_argument("--latex", type=Path, metavar="FILE", help="write LaTeX tables here too")
-    added.add_argument("--html", type=Path, metavar="FILE", help="write a page here too")
-    add_config(added, several=True)
-
-
-def _add_score(commands: "Commands[argparse.ArgumentParser]") -> None:
-    added = add_command(
-        commands,
-        "score",
-        _score,
-        "rate video files in six dimensions",
-        "finevq score holiday.mp4 --checkpoint runs/demo/checkpoint --json",
-    )
-    added.add_argument(
-        "videos", nargs="+", metavar="VIDEO", help="files, folders, or lists of files (.txt)"
-    )
-    added.add_argument("--checkpoint", type=Path, metavar="DIR", help="(train.out)")
-    where = added.add_mutually_exclusive_group()
-    where.add_argument("--json", action="store_true", help="print one JSON object a line")
-    where.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help=".csv or .jsonl; what has scores in it is not scored again",
-    )
-    where.add_argument("--html", type=Path, metavar="FILE", help="write a card of one video")
-    add_config(added)
-
-
-def _add_serve(commands: "Commands[argparse.ArgumentParser]") -> None:
-    added = add_command(
-        commands,
-        "serve",
-        _serve,
-        "open a local page that rates the video dropped on it",
-        "finevq serve --checkpoint runs/demo/checkpoint",
-    )
-    added.add_argument("--checkpoint", type=Path, metavar="DIR", help="(train.out)")
-    added.add_argument("--port", type=int, default=8787, help="0 takes a free one (8787)")
-    added.add_argument("--host", default="127.0.0.1", help="who may reach it (127.0.0.1)")
-    added.add_argument("--limit", type=int, default=500, metavar="MB", help="of a video (500)")
-    add_config(added)
-
-
 def _evaluate(given: argparse.Namespace) -> None:
     splits: list[str] = given.split or []
-    chosen = []
+    overrides = []
     if len(splits) == 1:
-        chosen += _split(splits[0])
+        overrides += split_override(splits[0])
     if given.part:
-        chosen.append(f"evaluate.part={json.dumps(given.part)}")
-    config = load(given, chosen)
+        overrides.append(f"evaluate.part={json.dumps(given.part)}")
+    config = load(given, overrides)
     checkpoint = given.checkpoint or str(config.train.out)
     if len(splits) > 1:
         _run_rounds(config, checkpoint, splits, given.allow_leakage)
         return
     results = config.evaluate.out
-    if chosen:
-        from ..evaluate.run import results_name
+    if overrides:
+        from ..evaluate.results import results_name
 
         results /= results_name(config.dataset.split, config.evaluate.part)
     run_evaluate(config, Path(checkpoint), results, given.allow_leakage)
@@ -164,7 +91,14 @@ def _evaluate(given: argparse.Namespace) -> None:
 def run_evaluate(
     config: "Config", checkpoint: Path, results: Path, allow_leakage: bool = False
 ) -> None:
-    """Measure one part of the configured split into a folder and print the headline."""
+    """Evaluate one part of the configured split, write the results and print the main figures.
+
+    Args:
+        config: names the dataset, its features, the split and the part.
+        checkpoint: folder of the checkpoint.
+        results: folder for metrics.json and report.html.
+        allow_leakage: measure videos that the checkpoint was trained on, too.
+    """
     from ..cache.store import FeatureStore
     from ..dataset.videos import load_dataset
 
@@ -184,8 +118,12 @@ def run_evaluate(
             allow_leakage=allow_leakage,
             progress=done,
         )
-    if not first_process():
-        return
+    if first_process():
+        _print_metrics(metrics)
+        print(f"report in {results / 'report.html'}")
+
+
+def _print_metrics(metrics: Mapping[str, Any]) -> None:
     coverage, leaked = metrics["coverage"], metrics["leakage"]["videos"]
     print(
         f"split {metrics['split']}, part {metrics['part']}: "
@@ -193,13 +131,12 @@ def run_evaluate(
     )
     if leaked:
         print(f"  {len(leaked)} of them were in the checkpoint's training")
-    for dimension, found in {**metrics["dimensions"], "mean": metrics["mean"]}.items():
-        counted = f"  {found['n']} of {found['labelled']} videos" if "n" in found else ""
+    for name, row in {**metrics["dimensions"], "mean": metrics["mean"]}.items():
+        videos = f"  {row['n']} of {row['labelled']} videos" if "n" in row else ""
         print(
-            f"  {dimension:9} SRCC {_number(found['srcc'])}{_range(found['srcc_ci'])}"
-            f"  PLCC {_number(found['plcc'])}  fitted {_number(found['plcc_fitted'])}{counted}"
+            f"  {name:9} SRCC {_number(row['srcc'])}{_range(row['srcc_ci'])}"
+            f"  PLCC {_number(row['plcc'])}  fitted {_number(row['plcc_fitted'])}{videos}"
         )
-    print(f"report in {results / 'report.html'}")
 
 
 def _run_rounds(config: "Config", checkpoint: str, splits: list[str], allow_leakage: bool) -> None:
@@ -229,11 +166,11 @@ def _run_rounds(config: "Config", checkpoint: str, splits: list[str], allow_leak
     if not first_process():
         return
     print(f"{len(splits)} rounds, part {rounds['part']}: median, mean ± deviation")
-    for dimension, found in {**rounds["dimensions"], "mean": rounds["mean"]}.items():
-        cells = "  ".join(f"{m.upper()} {_spread(found[m])}" for m in ("srcc", "plcc"))
-        print(f"  {dimension:9} {cells}")
-    for kind, found in rounds["questions"].items():
-        print(f"  {kind:17} accuracy {_spread(found['accuracy'])}")
+    for name, row in {**rounds["dimensions"], "mean": rounds["mean"]}.items():
+        cells = "  ".join(f"{m.upper()} {_spread(row[m])}" for m in ("srcc", "plcc"))
+        print(f"  {name:9} {cells}")
+    for kind, row in rounds["questions"].items():
+        print(f"  {kind:17} accuracy {_spread(row['accuracy'])}")
     print(f"rounds.json and rounds.html in {config.evaluate.out}")
 
 
@@ -247,20 +184,20 @@ def _matrix(given: argparse.Namespace) -> None:
     names = [config.dataset.name for config in configs]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"two datasets are called {twice[0]}; set another dataset.name in one")
-    stored = [
+    inputs = [
         (load_dataset(config.dataset), FeatureStore.open(config.cache.path, config.cache.stage))
         for config in configs
     ]
-    from ..evaluate.matrix import Corner, evaluate_matrix, matrix_latex, matrix_text
+    from ..evaluate.matrix import TrainedDataset, evaluate_matrix, matrix_latex, matrix_text
 
-    corners = {
-        config.dataset.name: Corner(dataset, store, config.train.out, config.evaluate)
-        for config, (dataset, store) in zip(configs, stored, strict=True)
+    trained = {
+        config.dataset.name: TrainedDataset(dataset, store, config.train.out, config.evaluate)
+        for config, (dataset, store) in zip(configs, inputs, strict=True)
     }
     pairs = [(train, test) for train in names for test in names]
     with progress("pairs") as done:
         figures = evaluate_matrix(
-            corners,
+            trained,
             given.out,
             device=configs[0].train.device,
             max_tokens=configs[0].train.max_tokens,
@@ -286,171 +223,6 @@ def _range(interval: list[float] | None) -> str:
     return " " * 17 if interval is None else f" ({interval[0]:6.3f} to {interval[1]:.3f})"
 
 
-def _spread(found: dict[str, Any]) -> str:
-    deviation = "-" if found["deviation"] is None else f"{found['deviation']:.3f}"
-    return f"{_number(found['median'])}, {_number(found['mean'])} ± {deviation}"
-
-
-def _split(name: str) -> list[str]:
-    """The override that chooses a split."""
-    return [f"dataset.split={json.dumps(name, ensure_ascii=False)}"]
-
-
-def _compare(given: argparse.Namespace) -> None:
-    from ..errors import FineVQError
-    from ..evaluate.compare.comparison import compare_datasets
-    from ..evaluate.compare.leakage import content_hashes
-    from ..evaluate.compare.printed import as_text
-    from ..evaluate.compare.score_files import dataset_labels, read_labels, read_model
-    from ..evaluate.compare.tables import published_beside
-
-    if given.labels and given.split:
-        raise FineVQError("--split is one of the dataset's, not of --labels; leave one of them out")
-    first = _split(given.split) if given.split else []
-    configs = [
-        load(argparse.Namespace(config=file, overrides=given.overrides), first)
-        for file in given.config or [None]
-    ]
-    datasets = []
-    if given.labels:
-        labels, sources = [read_labels(text) for text in given.labels], given.labels
-    else:
-        from ..dataset.videos import load_dataset
-
-        datasets = [load_dataset(config.dataset) for config in configs]
-        parts = [config.evaluate.part for config in configs]
-        labels = [dataset_labels(*one) for one in zip(datasets, parts, strict=True)]
-        sources = [
-            f"{one.dataset.folder}, split {one.dataset.split}, part {one.evaluate.part}"
-            for one in configs
-        ]
-    others = published_beside(given.published or [], [one.name for one in labels])
-    models = [read_model(text, [one.train.out for one in configs]) for text in given.models]
-    hashes = {}
-    if any(model.stored for model in models):
-        hashes = content_hashes([one.cache.path for one in configs], datasets)
-    comparison = compare_datasets(models, labels, hashes, allow_leakage=given.allow_leakage)
-    facts = {"Models": ", ".join(given.models), "Labels": "; ".join(sources)}
-    try:
-        _write_comparison(given, comparison, labels, others, facts)
-    except OSError as error:
-        raise FineVQError(f"{error.filename}: cannot be written: {error.strerror}") from error
-    if given.json:
-        results = comparison if len(labels) > 1 else comparison[labels[0].name]
-        print(json.dumps(results, indent=2, ensure_ascii=False))
-    else:
-        width = shutil.get_terminal_size((200, 24)).columns
-        print(as_text(comparison, others, width=width))
-
-
-def _write_comparison(
-    given: argparse.Namespace,
-    comparison: "Comparison",
-    labels: "list[Scores]",
-    others: "pd.DataFrame | None",
-    facts: dict[str, str],
-) -> None:
-    from ..evaluate.compare.latex import as_latex
-    from ..evaluate.compare.tables import tidy
-    from ..evaluate.pages.comparison import write_comparison
-
-    for file in filter(None, (given.html, given.csv, given.latex)):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    if given.html:
-        write_comparison(given.html, comparison, labels, others, facts=facts)
-    if given.csv:
-        tidy(comparison, others).to_csv(given.csv, index=False)
-    if given.latex:
-        given.latex.write_text(as_latex(comparison, others) + "\n", "utf-8")
-
-
-def _score(given: argparse.Namespace) -> int:
-    from ..evaluate.score.listing import listed
-
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # a file's name need not be UTF-8
-    config = load(given)
-    videos = listed(given.videos)  # its errors come before torch is loaded
-    checkpoint = given.checkpoint or config.train.out
-    if given.html:
-        return _score_card(config, videos, checkpoint, given.html)
-    if given.out:
-        return _score_into(config, videos, checkpoint, given.out)
-    failed = 0
-    for card in _scorer(config, checkpoint).score_all(videos):
-        failed += card.error is not None
-        print(json.dumps(asdict(card)) if given.json else _card(card), flush=True)
-    return 2 if failed else 0
-
-
-def _scorer(config: "Config", checkpoint: Path) -> "Scorer":
-    from ..evaluate.score.scorer import Scorer
-
-    train = config.train
-    return Scorer(checkpoint, config.extract, device=train.device, max_tokens=train.max_tokens)
-
-
-def _card(card: "ScoreCard") -> str:
-    if card.error is not None:
-        return f"{card.video}: {card.error}"
-    low, high = card.scale
-    lines = [f"{card.video} (scores from {low:g} to {high:g})"]
-    lines += [f"  {d:9}{found.score:7.1f}  {found.level}" for d, found in card.ratings.items()]
-    return "\n".join(lines)
-
-
-def _score_card(config: "Config", videos: list[str], checkpoint: Path, html: Path) -> int:
-    from ..errors import FineVQError
-
-    if len(videos) != 1:
-        raise FineVQError(f"--html is the card of one video, not of {len(videos)}; name one")
-    from ..evaluate.pages.card import write_card
-
-    card = _scorer(config, checkpoint).score(videos[0])
-    if card.error is not None:
-        raise FineVQError(f"{card.video}: {card.error}")
-    write_card(html, card)
-    print(f"card in {html}")
-    return 0
-
-
-def _score_into(config: "Config", videos: list[str], checkpoint: Path, out: Path) -> int:
-    from ..evaluate.score.results import Results
-    from ..train.model.checkpoint import digest, read_info
-
-    read_info(checkpoint)  # says it best where there is no checkpoint
-    results = Results(out, digest(checkpoint), videos)
-    left = results.left
-    failed = 0
-    if left:
-        cards = _scorer(config, checkpoint).score_all(left)
-        with progress("score") as done, results:
-            for number, card in enumerate(cards, start=1):
-                results.add(card)
-                failed += card.error is not None
-                done(number, len(left), f"{failed} failed" if failed else "")
-    before = len(videos) - len(left)
-    print(f"{len(left) - failed} videos scored into {out}, {before} were there before", end="")
-    print(f"; {failed} failed, which the same command tries again" if failed else "")
-    return 2 if failed else 0
-
-
-def _serve(given: argparse.Namespace) -> None:
-    from ..errors import FineVQError
-
-    if given.limit < 1:
-        raise FineVQError(f"--limit {given.limit}: no video is that small; give it in MB")
-    config = load(given)
-    scorer = _scorer(config, given.checkpoint or config.train.out)
-    from ..evaluate.pages.serve import Server
-
-    try:
-        server = Server((given.host, given.port), scorer.score, limit=given.limit * 1_000_000)
-    except (OSError, OverflowError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise FineVQError(
-            f"cannot listen on {given.host}:{given.port}: {why}; choose another --port"
-        ) from error
-    with server:
-        print(f"{server.url} (stop it with Ctrl-C)", flush=True)
-        server.serve_forever()
+def _spread(metric: Mapping[str, Any]) -> str:
+    deviation = "-" if metric["deviation"] is None else f"{metric['deviation']:.3f}"
+    return f"{_number(metric['median'])}, {_number(metric['mean'])} ± {deviation}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from ..errors import FineVQError
-from . import cache, dataset, evaluation, extraction, pipeline, training
+from . import cache, comparison, dataset, evaluation, extraction, pipeline, scoring, training
 
 DESCRIPTION = """\
 Fine-grained video quality assessment over precomputed, verified features.
@@ -43,6 +43,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=23),
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (pipeline, extraction, training, evaluation, cache, dataset):
+    for group in (pipeline, extraction, training, evaluation, comparison, scoring, cache, dataset):
         group.add_commands(commands)
     return parser

@@ -1,6 +1,7 @@
 """Shared by the commands: examples in the help, `-c` and `--set`, progress, files to write."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -77,6 +78,11 @@ def load(given: argparse.Namespace, first: Sequence[str] = ()) -> "Config":
     from ..config import load_config
 
     return load_config(given.config, [*first, *given.overrides])[0]
+
+
+def split_override(name: str) -> list[str]:
+    """The override that chooses a split of the dataset."""
+    return [f"dataset.split={json.dumps(name, ensure_ascii=False)}"]
 
 
 @contextmanager

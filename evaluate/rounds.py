@@ -17,13 +17,15 @@ from ..errors import FineVQError
 from .metrics.agreement import CORRELATIONS, METRICS
 from .metrics.measure import kind_order
 from .pages.page import template
-from .run import Progress, evaluate, results_name, write_metrics
+from .predict.predictions import Progress
+from .results import results_name, write_metrics
+from .run import evaluate
 from .settings import EvaluateSettings
 
 ACCURACIES = ("level_accuracy", "level_balanced_accuracy", "accuracy", "balanced_accuracy")
 
 ROUND = "{split}"
-"""Stands for the round's split in the checkpoint's path."""
+"""In the checkpoint's path, the placeholder for the round's split."""
 
 
 def evaluate_rounds(
@@ -40,90 +42,96 @@ def evaluate_rounds(
 ) -> dict[str, Any]:
     """Measure each split, and write rounds.json and the page rounds.html into `settings.out`.
 
-    A round's results go to the folder `results_name` in `settings.out`. Its predictions go to
-    `settings.out`/SPLIT if each round has a checkpoint of its own; a checkpoint that serves all
-    rounds predicts a video only once.
+    The results of a round go to the folder `results_name` in `settings.out`. If each round has a
+    checkpoint of its own, its predictions go to `settings.out`/SPLIT; a checkpoint that serves all
+    rounds predicts a video only once, into `settings.out`.
 
     Args:
         dataset: with the splits.
         store: features of its videos.
-        checkpoint: folder, in which "{split}" stands for the name of the round's split.
+        checkpoint: folder; "{split}" in it stands for the name of the round's split.
         settings: which part, and where the results go.
-        splits: names.
+        splits: their names, one for each round.
         device: as `evaluate` takes it.
         max_tokens: as `evaluate` takes it.
         allow_leakage: as `evaluate` takes it.
-        progress: gives each round its progress.
+        progress: makes the progress callback of a round, from the name of its split.
 
     Returns:
-        The content of rounds.json: for each dimension and their mean, for each metric, its
-        "median", "mean" and "deviation" (of a sample) over the rounds that define it, and the
-        "values" of all rounds; "questions" has these of the accuracies on each kind.
+        The content of rounds.json. Each metric of each dimension, and of their mean, has its
+        "median", "mean" and sample "deviation" over the rounds that define it, and the "values" of
+        all rounds; so have the accuracies on each kind of question, in "questions".
 
     Raises:
         FineVQError: a split is named twice; or as `evaluate`.
     """
     if len(set(splits)) < len(splits):
         raise FineVQError(f"a split is named twice: {', '.join(splits)}")
-    rounds = []
+    metrics = []
     for split in splits:
-        results = settings.out / results_name(split, settings.part)
-        apart = settings.model_copy(update={"out": settings.out / split})
-        own = apart if ROUND in checkpoint else settings
-        there = dataset.settings.model_copy(update={"split": split})
-        rounds.append(
+        own_folder = settings.model_copy(update={"out": settings.out / split})
+        dataset_settings = dataset.settings.model_copy(update={"split": split})
+        metrics.append(
             evaluate(
-                Dataset(there, dataset.videos),
+                Dataset(dataset_settings, dataset.videos),
                 store,
                 Path(checkpoint.replace(ROUND, split)),
-                own,
-                results=results,
+                own_folder if ROUND in checkpoint else settings,
+                results=settings.out / results_name(split, settings.part),
                 device=device,
                 max_tokens=max_tokens,
                 allow_leakage=allow_leakage,
                 progress=progress(split),
             )
         )
-    found = {
+    rounds = {
         "dataset": dataset.settings.name,
         "part": settings.part,
         "splits": list(splits),
-        "dimensions": {
-            name: _spread([one["dimensions"][name] for one in rounds])
-            for name in rounds[0]["dimensions"]
-        },
-        "mean": _spread([one["mean"] for one in rounds]),
-        "questions": {
-            kind: _spread([one["questions"].get(kind, {}) for one in rounds])
-            for kind in sorted({k for one in rounds for k in one["questions"]}, key=kind_order)
-        },
+        **_spreads(metrics),
     }
     if PartialState().is_main_process:
         path = settings.out / f"{results_name('rounds', settings.part)}.json"
-        write_metrics(path, found)
-        _write_page(path.with_suffix(".html"), found, checkpoint, dataset.settings.mos_range)
-    return found
+        write_metrics(path, rounds)
+        _write_page(path.with_suffix(".html"), rounds, checkpoint, dataset.settings.mos_range)
+    return rounds
+
+
+def _spreads(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The spread of each metric over the rounds, from the metrics.json of each round."""
+    kinds = {kind for metrics in rounds for kind in metrics["questions"]}
+    return {
+        "dimensions": {
+            name: _spread([metrics["dimensions"][name] for metrics in rounds])
+            for name in rounds[0]["dimensions"]
+        },
+        "mean": _spread([metrics["mean"] for metrics in rounds]),
+        "questions": {
+            kind: _spread([metrics["questions"].get(kind, {}) for metrics in rounds])
+            for kind in sorted(kinds, key=kind_order)
+        },
+    }
 
 
 def _write_page(
-    path: Path, found: dict[str, Any], checkpoint: str, mos_range: tuple[float, float]
+    path: Path, rounds: dict[str, Any], checkpoint: str, mos_range: tuple[float, float]
 ) -> None:
-    splits = found["splits"]
+    splits = rounds["splits"]
     html = template("rounds.html", mos_range).render(
-        title=f"FineVQ on {found['dataset']}: {len(splits)} rounds, part {found['part']}",
+        title=f"FineVQ on {rounds['dataset']}: {len(splits)} rounds, part {rounds['part']}",
         facts={"Checkpoint": checkpoint, "Splits": ", ".join(splits)},
-        rounds=found,
+        rounds=rounds,
         correlations=CORRELATIONS,
     )
     path.write_text(html + "\n", encoding="utf-8", newline="\n")
 
 
 def _spread(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of the metrics that a round has; a round without one of them counts as one with null."""
+    """The spread of each metric that any round has; a round that lacks it has the value None."""
     return {
-        metric: _summary([one.get(metric) for one in rounds])
+        metric: _summary([metrics.get(metric) for metrics in rounds])
         for metric in (*METRICS, *ACCURACIES)
-        if any(metric in one for one in rounds)
+        if any(metric in metrics for metrics in rounds)
     }
 
 

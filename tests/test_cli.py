@@ -15,11 +15,13 @@ from finevq.cache.records import Failure, Features, RowRecord, Source
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
 from finevq.cli import cache as cache_commands
+from finevq.cli import comparison as comparison_commands
 from finevq.cli import dataset as dataset_commands
 from finevq.cli import evaluation as evaluation_commands
 from finevq.cli import extraction as extraction_commands
 from finevq.cli import main as cli
 from finevq.cli import pipeline
+from finevq.cli import scoring as scoring_commands
 from finevq.cli import training as training_commands
 from finevq.cli.options import progress as progress_bar
 from finevq.errors import FineVQError
@@ -94,10 +96,11 @@ def test_the_example_of_a_command_can_be_parsed(capsys, monkeypatch, command: st
     groups = {
         "extract": (extraction_commands, "_extract"),
         "train": (training_commands, "_train"),
-        **{
-            name: (evaluation_commands, f"_{name}")
-            for name in ("evaluate", "matrix", "compare", "score", "serve")
-        },
+        "evaluate": (evaluation_commands, "_evaluate"),
+        "matrix": (evaluation_commands, "_matrix"),
+        "compare": (comparison_commands, "_compare"),
+        "score": (scoring_commands, "_score"),
+        "serve": (scoring_commands, "_serve"),
         "cache": (cache_commands, "_cache"),
         "dataset": (dataset_commands, "_ratings"),
     }

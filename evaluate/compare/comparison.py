@@ -1,7 +1,7 @@
 """Models side by side on the videos that all of them predict, with paired bootstrap.
 
-All models are drawn the same videos in every resample, so that a difference is judged without what
-the draw of videos does to both.
+Every resample has the same videos for all models. So the draw of the videos changes both models of
+a pair alike, and does not blur their difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from ..metrics import bootstrap
 from ..metrics.agreement import METRICS, Agreement, Array, resample
 from ..metrics.answers import compare_answers
 from .leakage import leakage, refuse_leakage
-from .score_files import Scores, matched, with_ids
+from .scores import Scores, matched, with_ids
 
 QUESTIONS = "questions"
-"""Where a model's accuracies stand among its dimensions."""
+"""The key of a model's accuracies, beside its dimensions."""
 
 LEAKAGE = "leakage"
-"""Where it stands there which videos a checkpoint was trained on."""
+"""The key of the videos that a model's checkpoint was trained on, beside its dimensions."""
 
 
 def compare(
@@ -43,12 +43,13 @@ def compare(
 
     Returns:
         {name: {dimension: {"srcc", "krcc", "plcc", "plcc_fitted", "rmse", "rmse_fitted", "n",
-        "labelled", "predicted", "missing", "ci", "against"}}}: "n" videos are measured, of the
-        "labelled" ones the model has "predicted" so many and those "missing" not, "ci" has the
-        interval of each metric, "against" has for each other model the "difference" of each
-        metric, its interval and its two-sided p-value. For models with answers, where right ones
-        are known, `QUESTIONS` is a further key, with what `compare_answers` returns for the model;
-        for stored predictions `LEAKAGE`, with what `leakage` returns. Strict JSON.
+        "labelled", "predicted", "missing", "ci", "against"}}}, strict JSON. "labelled" is the
+        number of videos with a label, "predicted" how many of them this model predicts, "missing"
+        which it does not, "n" how many are measured: those that all models predict. "ci" has the
+        interval of each metric; "against" has, for each other model, the "difference" of each
+        metric, its interval and its two-sided p-value. A model with answers has the key
+        `QUESTIONS`, of `compare_answers`, where the right answers are known; stored predictions
+        have the key `LEAKAGE`, of `leakage`.
 
     Raises:
         FineVQError: two models of one name, or no labelled video that all predict.
@@ -57,28 +58,28 @@ def compare(
     names = [model.name for model in models]
     if twice := [name for name in names if names.count(name) > 1]:
         raise FineVQError(f"two models are called {twice[0]}; name one, as in other={twice[0]}.csv")
-    given, models = models, [matched(model, labels) for model in models]
+    as_read, models = models, [matched(model, labels) for model in models]
     leaked = {
-        model.name: _leakage(model, named, labels, hashes, allow_leakage)
-        for model, named in zip(given, models, strict=True)
+        model.name: _leakage(model, renamed, labels, hashes, allow_leakage)
+        for model, renamed in zip(as_read, models, strict=True)
         if model.stored
     }
     result: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in names}
     for dimension in DIMENSIONS:
         if dimension not in labels.table or labels.table[dimension].isna().all():
             continue
-        having = [model for model in models if dimension in model.table]
-        if not having:
+        scored = [model for model in models if dimension in model.table]
+        if not scored:
             continue
-        for name, found in _compare_dimension(having, labels, dimension).items():
-            result[name][dimension] = found
+        for name, metrics in _compare_dimension(scored, labels, dimension).items():
+            result[name][dimension] = metrics
     if not any(result.values()):
         raise FineVQError("the models and the labels have no dimension in common")
     answers = {model.name: model.answers for model in models}
     for name, accuracies in compare_answers(answers, labels.answers).items():
         result[name][QUESTIONS] = accuracies
-    for name, found in leaked.items():
-        result[name][LEAKAGE] = found
+    for name, videos in leaked.items():
+        result[name][LEAKAGE] = videos
     return result
 
 
@@ -93,13 +94,13 @@ def compare_datasets(
 
     Args:
         models: several of one name are one model's predictions of several datasets.
-        datasets: labels, of different names. Where there are several, a video without the dataset's
-            name in front gets it, so that the ids of all videos differ.
+        datasets: the labels of each, under different names. If there are several, the dataset's
+            name is put in front of a video's name that lacks it, so that all names differ.
         hashes: as `compare` takes them.
         allow_leakage: as `compare` takes it.
 
     Returns:
-        {dataset: ...}, of `compare`, with the models that have predictions of the dataset.
+        By the dataset's name, what `compare` returns for the models that predict any of its videos.
 
     Raises:
         FineVQError: two datasets of one name, or one that no model predicts; or as `compare`.
@@ -110,21 +111,22 @@ def compare_datasets(
     if len(datasets) == 1:
         return {names[0]: compare(models, datasets[0], hashes, allow_leakage=allow_leakage)}
     datasets = [with_ids(labels) for labels in datasets]
-    everything = Scores("all datasets", pd.concat([labels.table for labels in datasets]))
-    models = [matched(model, everything) for model in models]
-    found = {}
+    all_labels = Scores("all datasets", pd.concat([labels.table for labels in datasets]))
+    models = [matched(model, all_labels) for model in models]
+    results = {}
     for labels in datasets:
-        having = [m for m in models if m.table.index.isin(labels.table.index).any()]
-        if not having:
+        predicting = [m for m in models if m.table.index.isin(labels.table.index).any()]
+        if not predicting:
             raise FineVQError(f"no model has predictions of {labels.name}; leave it out")
-        found[labels.name] = compare(having, labels, hashes, allow_leakage=allow_leakage)
-    return found
+        results[labels.name] = compare(predicting, labels, hashes, allow_leakage=allow_leakage)
+    return results
 
 
 def _leakage(
-    model: Scores, named: Scores, labels: Scores, hashes: Mapping[str, str], allowed: bool
+    model: Scores, renamed: Scores, labels: Scores, hashes: Mapping[str, str], allowed: bool
 ) -> dict[str, Any]:
-    names = dict(zip(model.table.index, named.table.index, strict=True))
+    """The leakage of a model, given as read and with the videos renamed as in the labels."""
+    names = dict(zip(model.table.index, renamed.table.index, strict=True))
     labelled = {video: name for video, name in names.items() if name in labels.table.index}
     found = leakage(model, labelled, hashes)
     if not allowed:
@@ -136,33 +138,33 @@ def _compare_dimension(
     models: Sequence[Scores], labels: Scores, dimension: str
 ) -> dict[str, dict[str, Any]]:
     label = labels.table[dimension].dropna()
-    both = pd.concat([m.table[dimension] for m in models], axis=1, join="inner").dropna()
-    videos = sorted(label.index.intersection(both.index))
+    predicted = pd.concat([m.table[dimension] for m in models], axis=1, join="inner").dropna()
+    videos = sorted(label.index.intersection(predicted.index))
     if not videos:
         raise FineVQError(f"no video with a label in {dimension} is predicted by all models")
     truth = label.loc[videos].to_numpy()
     agreements = [Agreement(m.table[dimension].loc[videos].to_numpy(), truth) for m in models]
     resampled = resample(agreements, len(videos))
-    found = {}
-    for i, (model, one) in enumerate(zip(models, agreements, strict=True)):
-        described = one.described(resampled[:, i])
-        ci = {metric: described.pop(f"{metric}_ci") for metric in METRICS}
+    result = {}
+    for i, (model, agreement) in enumerate(zip(models, agreements, strict=True)):
+        metrics = agreement.described(resampled[:, i])
+        ci = {metric: metrics.pop(f"{metric}_ci") for metric in METRICS}
         missing = sorted(label.index.difference(model.table[dimension].dropna().index))
         coverage = {"labelled": len(label), "predicted": len(label) - len(missing)}
-        found[model.name] = described | coverage | {"missing": missing, "ci": ci, "against": {}}
+        result[model.name] = metrics | coverage | {"missing": missing, "ci": ci, "against": {}}
     for i, k in combinations(range(len(models)), 2):
         for a, b in ((i, k), (k, i)):
             difference = _differences(
                 agreements[a], agreements[b], resampled[:, a] - resampled[:, b]
             )
-            found[models[a].name]["against"][models[b].name] = difference
-    return found
+            result[models[a].name]["against"][models[b].name] = difference
+    return result
 
 
 def _differences(one: Agreement, other: Agreement, resampled: Array) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    differences: dict[str, Any] = {}
     for column, metric in enumerate(METRICS):
         a, b = one.values[metric], other.values[metric]
         if a is not None and b is not None:
-            found[metric] = bootstrap.difference(a - b, resampled[:, column])
-    return found
+            differences[metric] = bootstrap.difference(a - b, resampled[:, column])
+    return differences

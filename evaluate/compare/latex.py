@@ -10,17 +10,18 @@ from .tables import Comparison, Table, answers_table, datasets_table, scores_tab
 _ESCAPES = str.maketrans({c: rf"\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}"})
 
 
-def as_latex(comparison: Comparison, others: pd.DataFrame | None = None) -> str:
-    """Booktabs tables as the paper has them, a row a model.
+def as_latex(comparison: Comparison, published: pd.DataFrame | None = None) -> str:
+    """Booktabs tables in the shape of the paper's, with a row for each model.
 
-    One has SRCC, KRCC and PLCC of each dimension; where questions are measured, a second one has
-    the accuracy on each kind; of several datasets, the first has SRCC and PLCC of each. The best
-    measured figure of a column is bold. Published rows follow under a line of their own.
+    The table of scores has SRCC, KRCC and PLCC of each dimension; the table of answers, if there
+    are any, the accuracy on each kind of question. Of several datasets each has these tables, and
+    a first one has SRCC and PLCC of all datasets. The best measured figure of a column is bold.
+    Published rows follow below a rule and their source.
     """
-    tables = [("all datasets", datasets_table(comparison, others))]
+    tables = [("all datasets", datasets_table(comparison, published))]
     for name in comparison:
-        tables.append((name, scores_table(comparison, name, others)))
-        tables.append((name, answers_table(comparison, name, others)))
+        tables.append((name, scores_table(comparison, name, published)))
+        tables.append((name, answers_table(comparison, name, published)))
     return "\n\n".join(
         "\n".join([*([f"% {name}"] if len(comparison) > 1 else []), *_lines(table)])
         for name, table in tables
@@ -29,12 +30,12 @@ def as_latex(comparison: Comparison, others: pd.DataFrame | None = None) -> str:
 
 
 def _lines(table: Table) -> list[str]:
-    over = [rf"\multicolumn{{{width}}}{{c}}{{{escaped(name)}}}" for name, width in table.groups]
+    groups = [rf"\multicolumn{{{width}}}{{c}}{{{escaped(name)}}}" for name, width in table.groups]
     width = len(table.columns)
     lines = [
         rf"\begin{{tabular}}{{l{'c' * width}}}",
         r"\toprule",
-        " & ".join([table.corner, *over]) + r" \\",
+        " & ".join([table.corner, *groups]) + r" \\",
         " & ".join(["Model", *(title for _, title in table.heads)]) + r" \\",
     ]
     metrics: Sequence[str] = [metric for _, _, metric in table.columns]

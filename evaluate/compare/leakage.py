@@ -10,15 +10,15 @@ from ...dataset.splits import recorded_hashes
 from ...dataset.videos import Dataset
 from ...errors import DatasetError, StoreError
 from ...train.fit.training_set import read_training_set
-from .score_files import Scores
+from .scores import Scores
 
 
 def content_hashes(stores: Iterable[str], datasets: Iterable[Dataset] = ()) -> dict[str, str]:
-    """The hashes of videos' bytes, by id, as far as they are known.
+    """The hashes of videos' bytes, by id, as far as feature stores and splits record them.
 
     Args:
-        stores: paths or URLs of features; there need not be any.
-        datasets: whose splits may record some too.
+        stores: paths or URLs of feature stores, which need not exist.
+        datasets: whose configured splits are read.
     """
     hashes: dict[str, str] = {}
     for dataset in datasets:
@@ -31,17 +31,17 @@ def content_hashes(stores: Iterable[str], datasets: Iterable[Dataset] = ()) -> d
 
 
 def trained_on(checkpoint: Path, hashes: Mapping[str, str | None]) -> list[str] | None:
-    """Those of some videos that a checkpoint was trained on; None if it does not say.
+    """Which of some videos a checkpoint was trained on; None if it does not say.
 
     Args:
         checkpoint: its folder.
-        hashes: of each video's bytes, by id; one without a hash is known by its id alone.
+        hashes: the hash of each video's bytes, by id; a video without one is compared by its id.
     """
     trained = read_training_set(checkpoint)
     if trained is None:
         return None
     contents, ids = set(trained["sha256"]), set(trained["video"])
-    return [v for v, known in hashes.items() if (v in ids if known is None else known in contents)]
+    return [v for v, sha in hashes.items() if (v in ids if sha is None else sha in contents)]
 
 
 def leakage(model: Scores, names: Mapping[str, str], hashes: Mapping[str, str]) -> dict[str, Any]:
@@ -49,25 +49,25 @@ def leakage(model: Scores, names: Mapping[str, str], hashes: Mapping[str, str]) 
 
     Args:
         model: stored predictions.
-        names: how the labels name each of the videos, by how the model does.
-        hashes: of the videos' bytes, by the model's names. A video without one is known by its
-            name alone, and "reason" says so.
+        names: from the model's name of each video to the labels' name.
+        hashes: of the videos' bytes, by the model's names. A video without one is compared by its
+            name, and "reason" says so.
 
     Returns:
-        {"checked", "videos"}, as in metrics.json, with a "reason" where not all could be checked.
+        {"checked", "videos"}, as in metrics.json, and a "reason" where not all could be checked.
     """
     if model.checkpoint is None:
         return _unchecked("its checkpoint is neither beside it nor the configured train.out")
     leaked = trained_on(model.checkpoint, {video: hashes.get(video) for video in names})
     if leaked is None:
         return _unchecked("its checkpoint does not say which videos it was trained on")
-    found: dict[str, Any] = {"checked": True, "videos": [names[video] for video in leaked]}
-    if unknown := [video for video in names if video not in hashes]:
-        found["reason"] = (
-            f"{len(unknown)} of {len(names)} videos were checked for training by name alone: "
+    result: dict[str, Any] = {"checked": True, "videos": [names[video] for video in leaked]}
+    if without_hash := [video for video in names if video not in hashes]:
+        result["reason"] = (
+            f"{len(without_hash)} of {len(names)} videos were checked for training by name alone: "
             "neither the store at cache.path nor the split has a hash of them"
         )
-    return found
+    return result
 
 
 def _unchecked(reason: str) -> dict[str, Any]:
@@ -75,18 +75,18 @@ def _unchecked(reason: str) -> dict[str, Any]:
     return {"checked": False, "videos": [], "reason": reason}
 
 
-def refuse_leakage(model: Scores, found: Mapping[str, Any], videos: int) -> None:
-    """Raise if there is any.
+def refuse_leakage(model: Scores, leakage: Mapping[str, Any], videos: int) -> None:
+    """Refuse to measure a model on videos that it was trained on.
 
     Args:
-        model: which was trained on them.
-        found: of `leakage`.
-        videos: how many were looked at.
+        model: stored predictions.
+        leakage: what `leakage` returned.
+        videos: how many were checked.
 
     Raises:
-        DatasetError: with the first of them.
+        DatasetError: there are some; the message names the first.
     """
-    if leaked := found["videos"]:
+    if leaked := leakage["videos"]:
         raise DatasetError(
             f"{model.name}: {len(leaked)} of {videos} videos were in the training of "
             f"{model.checkpoint}, the first is {leaked[0]}; choose another --split, or measure "

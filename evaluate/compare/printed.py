@@ -19,72 +19,77 @@ from .tables import (
 )
 
 
-def as_text(comparison: Comparison, others: pd.DataFrame | None = None, *, width: int = 200) -> str:
+def as_text(
+    comparison: Comparison, published: pd.DataFrame | None = None, *, width: int = 200
+) -> str:
     """The paper's tables, then a block for each dimension and kind of question.
 
-    The tables have measured rows and, under a heading of their own, published ones. A block has
-    all metrics of the measured models with intervals, p and coverage. A single dimension without
-    published rows has its block alone.
+    The tables have measured rows and, below a heading with their source, published ones. A block
+    has all metrics of the measured models, with intervals, p-values and coverage. If one dimension
+    alone was measured and there are no published rows, there is a block and no table.
 
     Args:
-        comparison: what is measured.
-        others: published figures.
-        width: of a line; a table that is wider goes on below.
+        comparison: the measured figures.
+        published: published figures.
+        width: of a line; a wider table is continued below.
     """
     parts = []
-    if over := datasets_table(comparison, others):
-        parts.append(_wide(over, width))
+    if datasets := datasets_table(comparison, published):
+        parts.append(_table_text(datasets, width))
     for name, results in comparison.items():
         parts += [f"{name}\n{'=' * len(name)}"] if len(comparison) > 1 else []
         for shape in (scores_table, answers_table):
-            table = shape(comparison, name, others)
+            table = shape(comparison, name, published)
             if table and (len(table.groups) > 1 or any(part.heading for part in table.sections)):
-                parts.append(_wide(table, width))
+                parts.append(_table_text(table, width))
         parts += [_block(*item) for item in by_item(results).items()]
         parts.append("\n".join(missing_notes(results)))
     parts.append("\n".join(leakage_notes(comparison)))
     return "\n\n".join(filter(None, parts))
 
 
-def _wide(table: Table, width: int) -> str:
-    """A table with groups of columns, as many beside each other as there is room for."""
+def _table_text(table: Table, width: int) -> str:
+    """A table as text: as many groups of columns side by side as a line has room for."""
     names = [str(model) for section in table.sections for model in section.rows.index]
-    first = max(map(len, [table.corner, *names]), default=0)
+    name_width = max(map(len, [table.corner, *names]), default=0)
     columns = [
         [title, *(_figure(v) for section in table.sections for v in section.rows.iloc[:, i])]
         for i, (_, title) in enumerate(table.heads)
     ]
     widths = [max(map(len, column)) for column in columns]
     stacks: list[list[tuple[str, list[int]]]] = [[]]
-    room, at = width - first, 0
+    room, start = width - name_width, 0
     for group, size in table.groups:
-        members = [*range(at, at := at + size)]
-        widths[members[-1]] += max(0, len(group) - _wide_of(members, widths))
-        if stacks[-1] and _wide_of(members, widths) + 2 > room:
+        members = [*range(start, start := start + size)]
+        widths[members[-1]] += max(0, len(group) - _width_of(members, widths))
+        if stacks[-1] and _width_of(members, widths) + 2 > room:
             stacks.append([])
-            room = width - first
-        room -= _wide_of(members, widths) + 2
+            room = width - name_width
+        room -= _width_of(members, widths) + 2
         stacks[-1].append((group, members))
-    return "\n\n".join("\n".join(_stack(table, first, stack, columns, widths)) for stack in stacks)
+    texts = ["\n".join(_stack(table, name_width, stack, columns, widths)) for stack in stacks]
+    return "\n\n".join(texts)
 
 
-def _wide_of(members: Sequence[int], widths: Sequence[int]) -> int:
+def _width_of(members: Sequence[int], widths: Sequence[int]) -> int:
     return sum(widths[i] for i in members) + 2 * (len(members) - 1)
 
 
 def _stack(
     table: Table,
-    first: int,
+    name_width: int,
     groups: Sequence[tuple[str, list[int]]],
     columns: Sequence[Sequence[str]],
     widths: Sequence[int],
 ) -> list[str]:
-    over = [group.ljust(_wide_of(members, widths)) for group, members in groups]
+    """The lines of some groups of columns, one below the other."""
+    titles = [group.ljust(_width_of(members, widths)) for group, members in groups]
     shown = [i for _, members in groups for i in members]
-    lines = ["  ".join([table.corner.ljust(first), *over]).rstrip()]
+    lines = ["  ".join([table.corner.ljust(name_width), *titles]).rstrip()]
 
     def line(name: str, row: int) -> str:
-        return "  ".join([name.ljust(first), *(columns[i][row].rjust(widths[i]) for i in shown)])
+        cells = (columns[i][row].rjust(widths[i]) for i in shown)
+        return "  ".join([name.ljust(name_width), *cells])
 
     lines.append(line("", 0))
     row = 0
@@ -96,33 +101,35 @@ def _stack(
     return lines
 
 
-def _block(item: str, having: Mapping[str, Mapping[str, Any]]) -> str:
-    first, found = next(iter(having.items()))
-    asked = "majority_baseline" in found
-    metrics = list(found["ci"])
+def _block(item: str, models: Mapping[str, Mapping[str, Any]]) -> str:
+    """All metrics of a dimension or a kind of question, with a line for each model."""
+    first, figures = next(iter(models.items()))
+    is_question = "majority_baseline" in figures
+    metrics = list(figures["ci"])
     title = TITLES[metrics[0]]
-    counted = "questions with a right answer" if asked else "labelled videos"
-    head = f"{item}: {found['n']} of {found['labelled']} {counted}"
-    if len(having) > 1:
-        head += f", those that all {'answer' if asked else 'predict'}; p: {title} against {first}"
-    covered = "answered" if asked else "predicted"
+    labelled = "questions with a right answer" if is_question else "labelled videos"
+    head = f"{item}: {figures['n']} of {figures['labelled']} {labelled}"
+    if len(models) > 1:
+        verb = "answer" if is_question else "predict"
+        head += f", those that all {verb}; p: {title} against {first}"
+    covered = "answered" if is_question else "predicted"
     rows = [["", covered, *(TITLES[m] for m in metrics), f"{title} 95 %", "p"]]
-    if len(having) == 1:
+    if len(models) == 1:
         rows[0].pop()
-    rows += [_row(model, one, covered, first) for model, one in having.items()]
-    if asked:
-        rows.append(["majority", "", _figure(found["majority_baseline"])])
-    reasons = {f"  {m}: {one['reason']}" for m, one in having.items() if "reason" in one}
+    rows += [_row(model, one, covered, first) for model, one in models.items()]
+    if is_question:
+        rows.append(["majority", "", _figure(figures["majority_baseline"])])
+    reasons = {f"  {m}: {one['reason']}" for m, one in models.items() if "reason" in one}
     return "\n".join([head, *_aligned(rows, 1 + len(metrics)), *sorted(reasons)])
 
 
-def _row(model: str, found: Mapping[str, Any], covered: str, first: str) -> list[str]:
-    metric, ci = next(iter(found["ci"].items()))
-    cells = [model, f"{found[covered]}/{found['labelled']}"]
-    cells += [_figure(found[metric]) for metric in found["ci"]]
+def _row(model: str, figures: Mapping[str, Any], covered: str, first: str) -> list[str]:
+    metric, ci = next(iter(figures["ci"].items()))
+    cells = [model, f"{figures[covered]}/{figures['labelled']}"]
+    cells += [_figure(figures[metric]) for metric in figures["ci"]]
     cells.append(f"{ci[0]:.3f} to {ci[1]:.3f}" if ci else "-")
-    if first in found["against"]:
-        p = found["against"][first].get(metric, {}).get("p")
+    if first in figures["against"]:
+        p = figures["against"][first].get(metric, {}).get("p")
         cells.append("-" if p is None else f"{p:.3f}")
     return cells
 
@@ -132,9 +139,9 @@ def _figure(value: float | None) -> str:
 
 
 def _aligned(rows: list[list[str]], figures: int) -> list[str]:
-    """Lines of cells in columns; the figures, which follow the name, to the right."""
-    most = max(map(len, rows))
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(most)]
+    """Lines of cells in columns: the name, then so many figures aligned right, then the rest."""
+    columns = max(map(len, rows))
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
     return [
         "  "
         + "  ".join(

@@ -1,11 +1,11 @@
-"""Metrics of stored predictions, each with its number of videos, its interval or its reason.
+"""The content of metrics.json: all metrics of stored predictions.
 
-What `finevq.evaluate.metrics.agreement` measures stands here by dimension and by category, beside
-the accuracy of the level words, and the accuracy on questions with the baseline of always giving
-the most frequent answer.
+The metrics of agreement.py are computed for each dimension and each category; the accuracies of
+level words and of answers to questions stand beside a baseline, the accuracy of always giving the
+most frequent answer.
 
-A metric that is not defined is None with a reason beside it, never 0 and never NaN. A video is
-never dropped in silence: those that failed or were forgotten are listed under "coverage".
+A metric that is not defined is None, with a reason beside it, never 0 and never NaN. No video is
+dropped in silence: "coverage" lists those that failed or are missing.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ...dataset.videos import DIMENSIONS
 from ...errors import FineVQError
-from . import bootstrap
+from . import bootstrap, moments
 from .agreement import CORRELATIONS, NO_INTERVAL, Agreement, Array, resample, with_intervals
 from .bootstrap import CONFIDENCE, RESAMPLES, Counts
 
@@ -51,15 +51,16 @@ def measure(
         predictions: a row for each score and each answer of a video, with the columns `COLUMNS`:
             `task` is "score" or "question", `item` a dimension or a question's kind, `prediction`
             and `label` are on the dataset's MOS scale, `weighted` is the second reading of the
-            score, the texts are level words or answers. A null label is no label; a null
-            `label_text` no right answer.
-        split: name of the split, recorded.
-        part: "train", "val" or "test", recorded.
+            score, the texts are level words or answers. `label` is null where there is no label,
+            `label_text` where there is no right answer.
+        split: name of the split, to be recorded.
+        part: "train", "val" or "test", to be recorded.
         labelled: ids of the part's videos that have a label; coverage is counted among them.
-        failed: the reason for each video that has no features.
-        mos_range: lowest and highest MOS, recorded: the unit of "rmse".
+        failed: by video id, why a video has no features.
+        mos_range: lowest and highest MOS, to be recorded; "rmse" is on this scale.
         categories: by video id, for those that have one.
-        labels: how many of the part's videos have one in a dimension; without it those predicted.
+        labels: by dimension, how many of the part's videos have a label; None counts the labels of
+            predicted videos.
 
     Returns:
         Plain dicts, lists and Python numbers that are strict JSON; docs/evaluation.md describes
@@ -76,8 +77,8 @@ def measure(
     predicted, label = paired_scores(predictions)
     category = predicted.index.map(categories or {})
     measured = _scores(predicted, label, scores)
-    for name, found in measured["dimensions"].items():
-        found["labelled"] = found["n"] if labels is None else labels.get(name, 0)
+    for name, metrics in measured["dimensions"].items():
+        metrics["labelled"] = metrics["n"] if labels is None else labels.get(name, 0)
     return {
         "split": split,
         "part": part,
@@ -120,7 +121,7 @@ def paired_scores(
 
 
 def _check(predictions: pd.DataFrame, failed: Mapping[str, str]) -> None:
-    """Refuse what would make a number wrong without a sign of it."""
+    """Refuse predictions that would make a number wrong without notice."""
     if absent := [column for column in COLUMNS if column not in predictions.columns]:
         raise FineVQError(f"predictions have no column {', '.join(absent)}; predict again")
     key = ["video", "task", "item", "question"]
@@ -157,7 +158,10 @@ def _check_known(predictions: pd.DataFrame) -> None:
 def _coverage(
     predicted: set[Hashable], labelled: Sequence[str], failed: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Predicted + labelled failures + missing = labelled; a failure without label is listed too."""
+    """Which videos are predicted, failed and missing.
+
+    Every labelled video is one of the three. Failed videos are listed with or without a label.
+    """
     return {
         "predicted": len(predicted & set(labelled)),
         "labelled": len(set(labelled)),
@@ -179,21 +183,21 @@ def _scores(
         for i, (name, one) in enumerate(zip(DIMENSIONS, agreements, strict=True))
     }
     if rows is not None:
-        for name, found in dimensions.items():
-            _add_level_accuracy(found, rows[rows["item"] == name])
+        for name, metrics in dimensions.items():
+            _add_level_accuracy(metrics, rows[rows["item"] == name])
     return {"dimensions": dimensions, "mean": _mean(agreements, resampled)}
 
 
-def _add_level_accuracy(found: dict[str, Any], rows: pd.DataFrame) -> None:
+def _add_level_accuracy(metrics: dict[str, Any], rows: pd.DataFrame) -> None:
     accuracy = _accuracy(rows[rows["label"].notna()])
     reason, n = accuracy.pop("reason", None), accuracy.pop("n")
-    found |= {f"level_{name}": value for name, value in accuracy.items()}
-    if not n and found["n"]:
+    metrics |= {f"level_{name}": value for name, value in accuracy.items()}
+    if not n and metrics["n"]:
         reason = "the labels have no level words"
     elif not n:
-        reason = None  # that there are no labels stands there already
-    if reasons := [text for text in (found.get("reason"), reason) if text]:
-        found["reason"] = "; ".join(reasons)
+        reason = None  # the metrics say already that there are no labels
+    if reasons := [text for text in (metrics.get("reason"), reason) if text]:
+        metrics["reason"] = "; ".join(reasons)
 
 
 def _mean(agreements: Sequence[Agreement], resampled: Array) -> dict[str, Any]:
@@ -201,12 +205,12 @@ def _mean(agreements: Sequence[Agreement], resampled: Array) -> dict[str, Any]:
     values: dict[str, float | None] = {}
     means = []
     for i, metric in enumerate(CORRELATIONS):
-        having = [k for k, one in enumerate(agreements) if one.values[metric] is not None]
-        found = [value for one in agreements if (value := one.values[metric]) is not None]
-        values[metric] = float(np.mean(found)) if found else None
-        # A resample in which one dimension is undefined is left out: each averages the same.
+        dimensions = [k for k, one in enumerate(agreements) if one.values[metric] is not None]
+        defined = [value for one in agreements if (value := one.values[metric]) is not None]
+        values[metric] = float(np.mean(defined)) if defined else None
+        # NaN where one dimension is undefined, so that all resamples average the same dimensions.
         undefined = np.full(len(resampled), np.nan)
-        means.append(resampled[:, having, i].mean(axis=1) if having else undefined)
+        means.append(resampled[:, dimensions, i].mean(axis=1) if dimensions else undefined)
     mean = with_intervals(values, np.stack(means, axis=1))
     mean["dimensions"] = sum(one.defined for one in agreements)
     if not mean["dimensions"]:
@@ -219,14 +223,14 @@ def _mean(agreements: Sequence[Agreement], resampled: Array) -> dict[str, Any]:
 
 
 def kind_order(kind: str) -> tuple[int, str]:
-    """Sorts kinds of questions as the paper's Table 2: yes-no by dimension, then the rest."""
+    """A key that sorts kinds of questions as the paper's Table 2: by dimension, others last."""
     dimension = kind.rpartition(" ")[2]
     known = dimension in DIMENSIONS
     return (DIMENSIONS.index(dimension) if known else len(DIMENSIONS), kind)
 
 
 def _accuracy(answers: pd.DataFrame) -> dict[str, Any]:
-    """Accuracy of one kind of question, with the two numbers that tell it from guessing."""
+    """Accuracy of one kind of question, with the balanced accuracy and the majority baseline."""
     answers = answers[answers["label_text"].notna()].sort_values(["video", "question"])
     names = ("accuracy", "balanced_accuracy")
     if answers.empty:
@@ -250,21 +254,22 @@ def _resampled_accuracy(answers: pd.DataFrame, right: Array) -> Array:
     videos, names = pd.factorize(answers["video"])
     truth = pd.factorize(answers["label_text"])[0]
     classes = [np.flatnonzero(truth == one) for one in range(truth.max() + 1)]
-    whole, parts = bootstrap.mean(right), [bootstrap.mean(right[rows]) for rows in classes]
+    accuracy, of_class = moments.mean(right), [moments.mean(right[rows]) for rows in classes]
 
     def statistic(counts: Counts) -> Array:
-        drawn = np.take(counts, videos, axis=1)
-        of_class = [
-            part(np.take(drawn, rows, axis=1)) for part, rows in zip(parts, classes, strict=True)
+        drawn = np.take(counts, videos, axis=1)  # each question as often as its video
+        recalls = [
+            recall(np.take(drawn, rows, axis=1))
+            for recall, rows in zip(of_class, classes, strict=True)
         ]
-        # A right answer that a resample does not draw has no accuracy in it.
-        known = ~np.isnan(of_class)
-        balanced = np.where(known, of_class, 0).sum(axis=0) / known.sum(axis=0)
-        return np.stack([whole(drawn), balanced], axis=1)
+        # A class that a resample does not draw is NaN, and does not count in its mean.
+        known = ~np.isnan(recalls)
+        balanced = np.where(known, recalls, 0).sum(axis=0) / known.sum(axis=0)
+        return np.stack([accuracy(drawn), balanced], axis=1)
 
     return bootstrap.resampled(len(names), statistic)
 
 
 def _right(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Whether each predicted text is the right one; no text at all is wrong."""
+    """Whether each predicted text is the right one; a missing text is wrong."""
     return rows["prediction_text"].astype(object) == rows["label_text"].astype(object)

@@ -8,14 +8,15 @@ from .page import template
 from .thumbnails import thumbnails
 
 PICTURES = 5
+"""Thumbnails on a card."""
 
 
 def write_card(path: Path, card: ScoreCard) -> None:
     """Write the card of a video that could be rated.
 
     Args:
-        path: the HTML file to write; its folder is made where it is missing.
-        card: without an error; its video is decoded once more for the pictures.
+        path: the HTML file to write; its folder is made if need be.
+        card: one without an error. Its video is decoded once more, for the pictures.
 
     Raises:
         FineVQError: the file cannot be written.
@@ -29,7 +30,7 @@ def write_card(path: Path, card: ScoreCard) -> None:
 
 
 def card_html(card: ScoreCard, title: str) -> str:
-    """The card as a page; `title` is what it calls the video."""
+    """The card as a page, with `title` as the name of the video."""
     low, high = card.scale
     html: str = template("card.html", card.scale).render(
         card=card,
@@ -37,9 +38,9 @@ def card_html(card: ScoreCard, title: str) -> str:
         pictures=thumbnails(card.video, PICTURES),
         digits=1 if high - low > 10 else 2,
         shares={
-            name: min(100.0, max(0.0, 100 * (found.score - low) / (high - low)))
-            for name, found in card.ratings.items()
+            name: min(100.0, max(0.0, 100 * (rating.score - low) / (high - low)))
+            for name, rating in card.ratings.items()
         },
-        known=any(found.percentile is not None for found in card.ratings.values()),
+        has_percentiles=any(rating.percentile is not None for rating in card.ratings.values()),
     )
     return html + "\n"

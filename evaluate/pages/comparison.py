@@ -10,7 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ...dataset.videos import DIMENSIONS
-from ..compare.score_files import Scores
+from ..compare.scores import Scores
 from ..compare.tables import (
     Comparison,
     answers_table,
@@ -24,61 +24,62 @@ from . import figures
 from .page import template
 
 Rows = dict[str, dict[str, Any]]
-"""What is measured in one item, by model, intervals beside the values as NAME_ci."""
+"""The figures of one item, by model; the interval of the metric NAME is NAME_ci."""
 
 
 def write_comparison(
     path: Path,
     comparison: Comparison,
     labels: Sequence[Scores],
-    others: pd.DataFrame | None = None,
+    published: pd.DataFrame | None = None,
     *,
     facts: Mapping[str, str],
 ) -> None:
-    """Write a comparison.
+    """Write the page of a comparison.
 
     Args:
         path: the HTML file to write, in a folder that exists.
-        comparison: what is measured.
-        labels: what it is measured against, in the order of the comparison.
-        others: published figures, which stand apart, marked.
-        facts: what was measured, by name.
+        comparison: the measured figures.
+        labels: those that the models were measured on, in the order of the comparison.
+        published: published figures, which are shown apart, below their source.
+        facts: what the head of the page says, by name.
     """
     datasets = [
-        _dataset(comparison, one, others, f"-{number}" if len(labels) > 1 else "")
+        _dataset(comparison, one, published, f"-{number}" if len(labels) > 1 else "")
         for number, one in enumerate(labels, start=1)
     ]
     if notes := leakage_notes(comparison):
         facts = {**facts, "Leakage": "; ".join(notes)}
     spans = [
-        _span(one.table[list(there["scores"])]) for one, there in zip(labels, datasets, strict=True)
+        _span(one.table[list(dataset["scores"])])
+        for one, dataset in zip(labels, datasets, strict=True)
     ]
     narrowest = min(spans, key=lambda span: span[1] - span[0])
     html = template("comparison.html", narrowest).render(
         title=f"Models side by side on {', '.join(comparison)}",
         facts=facts,
         datasets=datasets,
-        over=datasets_table(comparison, others),
-        published=others is not None,
+        datasets_table=datasets_table(comparison, published),
+        published=published is not None,
     )
     path.write_text(html + "\n", "utf-8", newline="\n")
 
 
 def _dataset(
-    comparison: Comparison, labels: Scores, others: pd.DataFrame | None, end: str
+    comparison: Comparison, labels: Scores, published: pd.DataFrame | None, end: str
 ) -> dict[str, Any]:
-    """What the page says of one dataset; `end` tells its sections from those of the others."""
+    """What the page shows of one dataset; `end` makes the ids of its sections unique."""
     items = {
-        item: {model: _row(found) for model, found in having.items()}
-        for item, having in by_item(comparison[labels.name]).items()
+        item: {model: _row(figures) for model, figures in models.items()}
+        for item, models in by_item(comparison[labels.name]).items()
     }
     scores = {item: rows for item, rows in items.items() if item in DIMENSIONS}
     questions = {item: rows for item, rows in items.items() if item not in DIMENSIONS}
     return {
         "name": labels.name,
         "end": end,
-        "scores_table": scores_table(comparison, labels.name, others),
-        "answers_table": answers_table(comparison, labels.name, others),
+        "scores_table": scores_table(comparison, labels.name, published),
+        "answers_table": answers_table(comparison, labels.name, published),
         "panels": _panels(scores, end),
         "scores": scores,
         "score_pairs": _pairs(scores, "srcc"),
@@ -94,18 +95,18 @@ def _span(labels: pd.DataFrame) -> tuple[float, float]:
     return float(np.nanmin(values)), float(np.nanmax(values))
 
 
-def _row(found: Mapping[str, Any]) -> dict[str, Any]:
-    cis = {f"{metric}_ci": ci for metric, ci in found["ci"].items()}
-    return {**found} | cis
+def _row(figures: Mapping[str, Any]) -> dict[str, Any]:
+    cis = {f"{metric}_ci": ci for metric, ci in figures["ci"].items()}
+    return {**figures} | cis
 
 
 def _models(items: Mapping[str, Rows]) -> list[str]:
-    """All models, in their order."""
+    """All models that have any of the items, in their order."""
     return list(dict.fromkeys(model for rows in items.values() for model in rows))
 
 
 def _pairs(items: Mapping[str, Rows], metric: str) -> list[dict[str, Any]]:
-    """The difference of each two models in each item; None where not both have it."""
+    """The difference of each pair of models in each item; None where one of them lacks it."""
     return [
         {
             "one": one,
@@ -121,7 +122,7 @@ def _pairs(items: Mapping[str, Rows], metric: str) -> list[dict[str, Any]]:
 
 def _panels(scores: Mapping[str, Rows], end: str) -> dict[str, Markup]:
     """A figure of each dimension, all on the same axis: SRCC and its interval by model."""
-    found = {
+    srcc = {
         item: {
             model: (row["srcc"], row["srcc_ci"])
             for model, row in rows.items()
@@ -130,7 +131,7 @@ def _panels(scores: Mapping[str, Rows], end: str) -> dict[str, Markup]:
         for item, rows in scores.items()
     }
     values = [
-        v for rows in found.values() for value, ci in rows.values() for v in (value, *(ci or ()))
+        v for rows in srcc.values() for value, ci in rows.values() for v in (value, *(ci or ()))
     ]
     if not values:
         return {}
@@ -143,6 +144,6 @@ def _panels(scores: Mapping[str, Rows], end: str) -> dict[str, Markup]:
                 f"{item}: SRCC of {len(rows)} models with 95 % intervals",
             )
         )
-        for item, rows in found.items()
+        for item, rows in srcc.items()
         if rows
     }

@@ -1,8 +1,8 @@
 """The figures of the reports: small panels, for a page and as files.
 
-For a page matplotlib draws in placeholder colours that become CSS variables, and leaves text as
-text: one drawing serves the light and the dark theme, in the page's own font. The page that shows a
-panel defines `--ink`, `--rule`, `--predicted` and `--label`.
+For a page, matplotlib draws in placeholder colours, which are replaced by CSS variables, and text
+stays text. So one drawing serves the light and the dark theme, in the page's own font. The page
+defines the variables `--ink`, `--rule`, `--predicted` and `--label`.
 """
 
 import html
@@ -28,14 +28,14 @@ BINS = 20
 """Bars of a distribution over the MOS range."""
 
 DPI = 300
-"""Of PNG files, at the printed size of the panel: 240 units are 3.3 inches, a column of a paper."""
+"""Of PNG files at their printed size: a panel's 240 units are 3.3 inches, a column of a paper."""
 
 LONGEST = 24
-"""Letters of a model's name in a figure."""
+"""Most characters of a model's name in a figure; a longer name is cut."""
 
 
 class Colours(NamedTuple):
-    """What the parts of a figure are drawn in."""
+    """The colours of the parts of a figure."""
 
     ink: str
     rule: str
@@ -47,7 +47,7 @@ THEMED = Colours("#010101", "#020202", "#030303", "#040404")
 """Placeholders for the variables of a page."""
 
 LIGHT = Colours("#1d2126", "#dfe3e7", "#2b6cb0", "#8b95a1")
-"""For files, which have no page."""
+"""The colours of files."""
 
 
 def scatter(
@@ -60,7 +60,7 @@ def scatter(
     """Draw predictions (vertical) against MOS (horizontal) over the line of equality.
 
     Args:
-        predicted: shape (videos,), on the MOS scale; outside the range it is drawn on the border.
+        predicted: shape (videos,), on the MOS scale; values outside are drawn on the border.
         label: shape (videos,).
         span: the MOS range, of both axes.
         curve: fitted to the predictions, drawn over their range.
@@ -98,7 +98,7 @@ def distribution(
     """Draw the histogram of predictions (line) over that of the MOS (area), each as shares.
 
     Args:
-        predicted: shape (videos,), outside the range it counts in the outermost bar.
+        predicted: shape (videos,); values outside the range count in the outermost bar.
         label: shape (labels,), which may be empty.
         span: the MOS range.
         colours: of its parts.
@@ -118,29 +118,29 @@ def distribution(
 
 
 def intervals(
-    found: Mapping[str, tuple[float, list[float] | None]],
+    models: Mapping[str, tuple[float, list[float] | None]],
     span: tuple[float, float],
     colours: Colours = THEMED,
 ) -> Figure:
     """Draw values of models, one below the other, over their intervals.
 
     Args:
-        found: the value and its interval, by the model's name.
+        models: the value and its interval, by the model's name.
         span: the range of the axis.
         colours: of its parts.
 
     Returns:
         A panel 240 units wide, 30 a model high and 32 for the axis.
     """
-    figure, axes = _panel(240, 30 * len(found) + 32, span, colours, left=12)
+    figure, axes = _panel(240, 30 * len(models) + 32, span, colours, left=12)
     axes.yaxis.set_visible(False)
-    axes.set_ylim(len(found), 0)
+    axes.set_ylim(len(models), 0)
     axes.grid(axis="x", color=colours.rule, linewidth=0.6)
     across = axes.get_yaxis_transform()
-    for row, (model, (value, interval)) in enumerate(found.items()):
+    for row, (model, (value, interval)) in enumerate(models.items()):
         name = model if len(model) <= LONGEST else model[: LONGEST - 1] + "…"
         for x, text, side in ((0, name, "left"), (1, f"{value:.3f}", "right")):
-            # A name is no formula, whatever dollars it has.
+            # A dollar sign in a name starts no formula.
             words = axes.text(x, row + 0.5, text, ha=side, transform=across, parse_math=False)
             words.set(fontsize=9, color=colours.ink)
         y, colour = row + 0.75, colours.predicted
@@ -151,12 +151,12 @@ def intervals(
 
 
 def element(figure: Figure, name: str, title: str) -> str:
-    """A figure in `THEMED` colours as an element of a page: scalable, with ids of its own.
+    """A figure in `THEMED` colours as a scalable element of a page, with ids that are unique there.
 
     Args:
         figure: the panel.
         name: prefix of the ids in the drawing, unique on its page.
-        title: what a screen reader says.
+        title: the text for screen readers.
 
     Returns:
         An `<svg>` element.
@@ -168,7 +168,7 @@ def element(figure: Figure, name: str, title: str) -> str:
         text = text.replace(placeholder, f"var(--{variable})")
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
     width, height = (round(72 * inches) for inches in figure.get_size_inches())
-    body = text[text.index("</defs>") + len("</defs>") :]  # past a style that the page sets itself
+    body = text[text.index("</defs>") + len("</defs>") :]  # without the style: the page has its own
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}">{body}'
     )
@@ -183,10 +183,10 @@ def write(figure: Figure, path: Path) -> None:
 
 def _write_svg(figure: Figure, to: IO[str]) -> None:
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    # Text stays text, and ids follow from the content alone: same input, same bytes.
+    # Text stays text, and ids depend on the content alone: the same input gives the same bytes.
     stable = mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "finevq"})
     with stable, warnings.catch_warnings():
-        # A letter that matplotlib's font lacks is drawn in one of the reader's.
+        # The reader's browser has a font for letters that matplotlib's font lacks.
         warnings.filterwarnings("ignore", r"Glyph .* missing")
         figure.savefig(to, format="svg", transparent=True, metadata=nothing)
 
@@ -200,7 +200,7 @@ def _panel(
     left: int = 32,
     below: int = 24,
 ) -> tuple[Figure, Axes]:
-    """An empty panel of so many units whose horizontal axis is the range."""
+    """An empty panel of a size in units of 1/72 inch, whose horizontal axis is the range."""
     figure = Figure(figsize=(width / 72, height / 72))  # the SVG backend's unit is 1/72 inch
     right, above = 12, 8
     axes = figure.add_axes(
@@ -226,7 +226,7 @@ def _ticks(axis: Axis, span: tuple[float, float]) -> None:
 
 
 def _marker_size(videos: int) -> float:
-    """Small where there are many: from 5 units for ten videos to 2 for a thousand and more."""
+    """From 5 units for ten videos down to 2 for a thousand and more."""
     return float(np.clip(6.5 - 1.5 * np.log10(max(videos, 1)), 2, 5))
 
 

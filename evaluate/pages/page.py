@@ -1,4 +1,4 @@
-"""Pages that need nothing beside themselves: templates that escape what comes from the data."""
+"""The templates of all pages, which escape every text that comes from the data."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 
 def template(name: str, span: tuple[float, float]) -> jinja2.Template:
-    """A template of this folder, with our number formats as filters.
+    """Load a template of this folder, with our number formats as filters.
 
     Args:
         name: of its file.
-        span: lowest and highest MOS, which set the digits of a score.
+        span: lowest and highest MOS, which decide the number of decimals of a score.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -24,7 +24,7 @@ def template(name: str, span: tuple[float, float]) -> jinja2.Template:
         lstrip_blocks=True,
     )
     low, high = span
-    digits = 1 if high - low > 10 else 2  # a thousandth of the scale, or about
+    digits = 1 if high - low > 10 else 2  # about a thousandth of the scale
     environment.filters.update(
         correlation=lambda value: _number(value, "z.3f"),
         difference=lambda value: _number(value, "+z.3f"),
@@ -38,15 +38,15 @@ def template(name: str, span: tuple[float, float]) -> jinja2.Template:
 
 
 def _reasons(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Why figures of rows are not defined, each reason once; their footnotes."""
+    """The footnotes of a table: why some of its figures are not defined, each reason once."""
     return list(dict.fromkeys(row["reason"] for row in rows if "reason" in row))
 
 
 def _number(value: float, form: str) -> str:
-    """A number with a true minus sign, and no minus before zero."""
+    """A number with a real minus sign, and none before zero (the `z` of its format)."""
     return format(value, form).replace("-", "\N{MINUS SIGN}")
 
 
 def _breakable(name: str) -> Markup:
-    """A path that narrow cells break behind a folder or a word, or before its suffix."""
+    """A path with places where a narrow cell may break it: after / and _, before the suffix."""
     return Markup("<wbr>").join(re.split(r"(?<=[/_])|(?=\.\w+$)", name))

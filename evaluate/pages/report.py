@@ -1,8 +1,8 @@
 """The report of an evaluation: one HTML file that needs nothing beside itself.
 
-It holds the metrics, the figures and the largest misses with a picture of each, in a light and a
-dark theme, without scripts and without a single address. The same input gives the same bytes. The
-figures lie beside it as SVG and PNG files, too.
+It holds the metrics, the figures and the largest misses with a picture of each. It has a light and
+a dark theme, no scripts, and no links to anything outside. The same input gives the same bytes. The
+figures are also written beside it, as SVG and PNG files.
 """
 
 from collections.abc import Hashable, Mapping
@@ -43,12 +43,12 @@ def write_report(
     Args:
         path: the HTML file to write, in a folder that exists.
         metrics: what `measure` returned.
-        predictions: the table that it was given.
+        predictions: the table that the metrics were computed from.
         title: the heading.
-        mos_range: lowest and highest MOS, the axes of the figures.
-        facts: what was measured, by name: the checkpoint, the store's identity, the split.
+        mos_range: lowest and highest MOS, the range of the figures' axes.
+        facts: what the head of the page says, by name: checkpoint, features, number of videos.
         categories: by video id, for those that have one.
-        files: where videos lie, by id, for the pictures of the largest misses.
+        files: the videos' paths, by id, for the pictures of the largest misses.
     """
     predicted, label = paired_scores(predictions)
     x, y = predicted.to_numpy(), label.to_numpy()
@@ -86,7 +86,7 @@ def _panel(
     mos_range: tuple[float, float],
     curve: list[float] | None,
 ) -> dict[str, str]:
-    """The two figures of one dimension, as files and for the page."""
+    """Draw the two figures of one dimension, as files and for the page."""
     scores, has_label = predicted[~np.isnan(predicted)], ~np.isnan(label)
     x, y = predicted[has_label], label[has_label]
     fitted = None if curve is None else Logistic(*curve)
@@ -109,12 +109,12 @@ def _panel(
 
 
 def _outside(predicted: Array, mos_range: tuple[float, float]) -> int:
-    """Predictions beyond the MOS range, which the figures draw on its border."""
+    """How many predictions lie outside the MOS range; the figures draw them on its border."""
     return int(((predicted < mos_range[0]) | (predicted > mos_range[1])).sum())
 
 
 def _misses(predicted: pd.DataFrame, label: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    """The largest distances between prediction and label, ties in the order of the videos."""
+    """The videos with the largest distance between prediction and label; ties in their order."""
     pairs = pd.DataFrame({"predicted": predicted.stack(), "label": label.stack()}).dropna()
     pairs["miss"] = pairs["predicted"] - pairs["label"]
     largest = pairs["miss"].abs().sort_values(ascending=False, kind="stable").index[:MISSES]
@@ -125,20 +125,20 @@ def _misses(predicted: pd.DataFrame, label: pd.DataFrame) -> list[dict[Hashable,
 def _residuals(
     predicted: pd.DataFrame, label: pd.DataFrame, categories: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Where the middle half of prediction minus MOS lies in each category, in the overall score."""
+    """Quartiles of prediction minus MOS in each category, for the overall score."""
     residual = (predicted["overall"] - label["overall"]).dropna()
     names = pd.Series(residual.index.map(categories), index=residual.index).replace("", None)
     rows = []
-    for name, found in residual.groupby(names):
-        low, middle, high = np.percentile(found, [25, 50, 75])
-        rows.append({"name": name, "n": len(found), "low": low, "middle": middle, "high": high})
+    for name, values in residual.groupby(names):
+        low, middle, high = np.percentile(values, [25, 50, 75])
+        rows.append({"name": name, "n": len(values), "low": low, "middle": middle, "high": high})
     return rows
 
 
 def _confusion(predictions: pd.DataFrame) -> dict[str, Array]:
-    """How often each level word is given for each right one, rows the right ones, as shares."""
+    """The share of each predicted level word (column) among the videos of a right one (row)."""
     scores = predictions[(predictions["task"] == "score") & predictions["label"].notna()]
-    found = {}
+    shares = {}
     for title, rows in (
         ("Overall", scores[scores["item"] == "overall"]),
         ("All dimensions", scores),
@@ -146,8 +146,8 @@ def _confusion(predictions: pd.DataFrame) -> dict[str, Array]:
         table = pd.crosstab(rows["label_text"], rows["prediction_text"])
         counts = table.reindex(index=list(LEVELS), columns=list(LEVELS), fill_value=0).to_numpy()
         if counts.sum():
-            found[title] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return found
+            shares[title] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
 
 
 def _pictures(
@@ -155,5 +155,5 @@ def _pictures(
 ) -> dict[str, str]:
     """One frame of each missed video, as a data URL."""
     videos = dict.fromkeys(row["video"] for rows in misses.values() for row in rows)
-    taken = {video: thumbnails(files[video], 1) for video in videos if video in files}
-    return {video: urls[0] for video, urls in taken.items() if urls}
+    pictures = {video: thumbnails(files[video], 1) for video in videos if video in files}
+    return {video: urls[0] for video, urls in pictures.items() if urls}

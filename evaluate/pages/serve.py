@@ -1,7 +1,7 @@
-"""A small local page: drop a video, see its card.
+"""A small local page: drop a video on it and see its card.
 
-It listens on this machine alone unless told otherwise. Its only inputs are the bytes of a video: no
-path, name or address that a visitor sends is ever opened.
+By default the server listens on this machine alone. It uses the bytes of a video and nothing else
+that a visitor sends: no path, name or address of theirs is ever opened.
 """
 
 import html
@@ -24,12 +24,12 @@ from .card import card_html
 LOG = logging.getLogger(__name__)
 
 LOCAL = ("127.0.0.1", "localhost")
-"""The names of this machine, for itself."""
+"""The names by which a machine calls itself."""
 
 _PAGE = Path(__file__).with_name("serve.html")
 _CHUNK = 1 << 20
-_TIMEOUT_S = 60  # that a connection may stay silent
-_DIGITS = 18  # of a length; more are too many bytes for any disk, and in the end for int()
+_TIMEOUT_S = 60  # after which a silent connection is closed
+_MAX_DIGITS = 18  # of Content-Length; a longer one fits on no disk, and int() limits its digits too
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 
 
@@ -45,12 +45,12 @@ class Server(ThreadingHTTPServer):
         *,
         limit: int,
     ) -> None:
-        """Listen.
+        """Start to listen.
 
         Args:
-            address: host and port; port 0 takes a free one.
+            address: host and port; port 0 stands for a free one.
             score: rates a file.
-            limit: bytes of the largest video.
+            limit: size of the largest video in bytes.
         """
         super().__init__(address, _Handler)
         self.host = address[0]
@@ -63,14 +63,14 @@ class Server(ThreadingHTTPServer):
         """Where the page is."""
         return f"http://{self.host}:{self.server_port}/"
 
-    def own(self, host: str | None) -> bool:
-        """Whether a request means this server, and not a foreign name that resolves to it."""
+    def is_own(self, host: str | None) -> bool:
+        """Whether a request's Host is this server, and not a foreign name that resolves to it."""
         if self.host not in LOCAL:
-            return True  # its names are known to whoever opened it to others
+            return True  # opened to other machines, under names that only its user knows
         return host in {f"{name}:{self.server_port}" for name in LOCAL}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A visitor who hangs up is no error of ours; anything else keeps its traceback."""
+        """Log a visitor who hangs up; print the traceback of any other error."""
         if isinstance(sys.exception(), TimeoutError | ConnectionError):
             LOG.debug("%s hung up", client_address)
         else:
@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "finevq", ""
 
     def do_GET(self) -> None:
-        """The page itself."""
+        """Serve the page."""
         if not self._trusted():
             return
         if self.path != "/":
@@ -92,13 +92,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         page = _PAGE.read_text("utf-8").replace("{{limit}}", str(self.server.limit))
         policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-        # The card in its frame is bound by this too: it has pictures.
+        # This policy also holds for the card in its frame, which has pictures.
         policy += "connect-src 'self'; img-src data:; frame-ancestors 'none'"
         self._reply(HTTPStatus.OK, page, policy)
 
     def do_PUT(self) -> None:
-        """Rate the video in the body; `X-Name` is what the card calls it."""
-        self.close_connection = True  # what is left of a refused body is not read
+        """Rate the video in the body; the header `X-Name` is its name on the card."""
+        self.close_connection = True  # the body of a refused video is not read to its end
         if not self._trusted():
             return
         if self.path != "/card":
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not length.isascii() or not length.isdigit():
             self._say(HTTPStatus.LENGTH_REQUIRED, "send a video, with its Content-Length")
-        elif len(length) > _DIGITS or int(length) > self.server.limit:
+        elif len(length) > _MAX_DIGITS or int(length) > self.server.limit:
             text = f"the video is too large, the limit is {self.server.limit} bytes"
             self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
         elif int(length) == 0:
@@ -121,16 +121,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _rate(self, length: int) -> None:
         name = self._name()
         with tempfile.TemporaryDirectory(prefix="finevq-") as folder:
-            # A name of our own: the visitor's never becomes a path.
+            # A fixed name: the visitor's never becomes a path.
             path = os.path.join(folder, "video")
             with open(path, "wb") as file:
-                whole = _copy(self.rfile, file, length)
-            if whole:
+                complete = _copy(self.rfile, file, length)
+            if complete:
                 with self.server.busy:  # one model, one video at a time
                     card = self.server.score(path)
                     page = card_html(card, name) if card.error is None else ""
-        # Only now, so that whoever has the answer can be sure that the video is gone.
-        if not whole:
+        # Answer only after the folder is deleted: then a visitor knows that the video is gone.
+        if not complete:
             self._say(HTTPStatus.BAD_REQUEST, "the video was cut off on its way")
         elif card.error is not None:
             self._say(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {card.error}")
@@ -138,9 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(HTTPStatus.OK, page, _POLICY)
 
     def _trusted(self) -> bool:
-        """Refuse a page of another site that sends the visitor's browser here."""
+        """Whether a request comes from this page; one from another site's page is refused."""
         origin, host = self.headers.get("Origin"), self.headers.get("Host")
-        if self.server.own(host) and origin in (None, f"http://{host}"):
+        if self.server.is_own(host) and origin in (None, f"http://{host}"):
             return True
         self._say(HTTPStatus.FORBIDDEN, "this page serves this machine alone")
         return False
@@ -162,12 +162,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, form: str, *arguments: object) -> None:
-        """To the log, where a program that embeds the server can turn it off."""
+        """Log a request, so that a program that embeds the server can turn it off."""
         LOG.debug(form, *arguments)
 
 
 def _copy(source: IO[bytes] | BufferedIOBase, target: IO[bytes], length: int) -> bool:
-    """Copy so many bytes; False if there are fewer."""
+    """Copy `length` bytes; False if the source ends before."""
     left = length
     while left:
         try:

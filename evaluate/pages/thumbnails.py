@@ -13,30 +13,30 @@ from ...extract.decode.readers import pyav_pictures
 from ...extract.decode.sampling import segment_middles
 
 HEIGHT = 144
-"""Of a thumbnail in pixels; its width follows the video's shape."""
+"""Height of a thumbnail in pixels; its width keeps the video's aspect ratio."""
 
 
 def thumbnails(path: Path | str, count: int) -> list[str]:
     """Frames at the middles of `count` equal parts of a video, as data URLs of JPEG files.
 
-    Nothing of it leaves the page that shows it, and the page needs no file beside it. A video that
-    cannot be decoded has none.
+    So a page holds its pictures and needs no file beside it. The list is empty for a video that
+    cannot be decoded.
     """
     try:
         source = probe(path)
-        wanted = segment_middles(source.frames, count)
+        indices = segment_middles(source.frames, count)
         pictures = pyav_pictures(source)
         try:
-            taken = {
+            decoded = {
                 index: picture()
-                for index, picture in enumerate(islice(pictures, max(wanted) + 1))
-                if index in set(wanted)
+                for index, picture in enumerate(islice(pictures, max(indices) + 1))
+                if index in set(indices)
             }
         finally:
             pictures.close()
     except VideoError:
         return []
-    return [_data_url(Image.fromarray(taken[index])) for index in wanted if index in taken]
+    return [_data_url(Image.fromarray(decoded[index])) for index in indices if index in decoded]
 
 
 def _data_url(image: Image.Image) -> str:

@@ -1,9 +1,10 @@
-"""What a model writes in its own words, beside the choice that it is constrained to.
+"""Answers in the model's own words, beside its choice among the options.
 
-The prefix of a video is read once. All its questions go on from the keys and values that were
-cached, a token of each in one step, by the mask of training: each sees the prefix and itself, so
-that it is answered as it would be alone. transformers' `generate` would need a copy of the prefix's
-cache for each question, 0.3 GB at 8B parameters; here the cache grows by the questions' own tokens.
+The prefix of a video is read once, and its keys and values are cached. Each step appends one token
+to every question of the video, under the attention mask of training: a question sees the prefix and
+itself, so that it is answered as if it were asked alone. transformers' `generate` would need a copy
+of the prefix's cache for each question, 0.3 GB at 8B parameters; here the cache grows by the
+questions' own tokens.
 """
 
 from collections.abc import Mapping
@@ -21,14 +22,14 @@ from ...train.model.packing import PADDING, attention_mask
 def greedy(
     model: FineVQ, batch: Mapping[str, Tensor], *, stop: int, limit: int
 ) -> list[list[list[int]]]:
-    """Go on from the decision of each question with the most likely token, again and again.
+    """Continue each question with the most likely token, until its answer ends.
 
     Args:
         model: in evaluation mode.
         batch: arguments of its forward pass for B videos with up to Q questions, each of which ends
-            with its decision.
+            where its answer starts.
         stop: the token that ends an answer.
-        limit: tokens of an answer, at most; 1 or more.
+        limit: most tokens of an answer; 1 or more.
 
     Returns:
         Token ids of each question of each video, up to `stop`, which is left out; none for a
@@ -37,7 +38,7 @@ def greedy(
     decisions, segments = batch["decisions"], batch["segments"]
     videos = torch.arange(len(decisions), device=decisions.device)[:, None]
     last = decisions.clamp(min=0)
-    own = segments[videos, last].masked_fill(decisions < 0, PADDING)  # (B, Q)
+    question_segments = segments[videos, last].masked_fill(decisions < 0, PADDING)  # (B, Q)
     positions = batch["positions"][videos, last]
     decoder: Any = model.language_model.get_decoder()
     cache = DynamicCache()
@@ -48,21 +49,21 @@ def greedy(
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state[videos, last]
-    over = decisions < 0
-    written: list[Tensor] = []
+    ended = decisions < 0
+    tokens: list[Tensor] = []
     while True:
         token = model.vocabulary(hidden).argmax(-1)
-        over = over | (token == stop)
-        written.append(token.masked_fill(over, stop))
-        if over.all() or len(written) == limit:
+        ended = ended | (token == stop)
+        tokens.append(token.masked_fill(ended, stop))
+        if ended.all() or len(tokens) == limit:
             break
-        segments, positions = torch.cat([segments, own], dim=1), positions + 1
+        segments, positions = torch.cat([segments, question_segments], dim=1), positions + 1
         hidden = decoder(
             input_ids=token,
             position_ids=positions,
-            attention_mask=attention_mask(segments, rows=own.shape[1]),
+            attention_mask=attention_mask(segments, rows=question_segments.shape[1]),
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-    ids = torch.stack(written, dim=-1).tolist()
-    return [[[id_ for id_ in one if id_ != stop] for one in video] for video in ids]
+    answers = torch.stack(tokens, dim=-1).tolist()
+    return [[[id_ for id_ in answer if id_ != stop] for answer in video] for video in answers]

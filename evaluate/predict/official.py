@@ -1,4 +1,4 @@
-"""Taking over a published FineVQ checkpoint, as one of ours that says which features it needs."""
+"""Importing a published FineVQ checkpoint, as one of ours that says which features it needs."""
 
 import json
 from pathlib import Path
@@ -24,18 +24,18 @@ def import_checkpoint(
 ) -> CheckpointInfo:
     """Write a published FineVQ checkpoint of stage two in our layout.
 
-    Its base weights stay where they are. Its vision LoRA becomes `out`/vision_adapter, which the
-    identity of the features names, like its SlowFast with the statistics it drifted to in training.
-    `out`/extract.toml has the settings that make such features.
+    Its base weights stay where they are. Its vision LoRA becomes `out`/vision_adapter. The identity
+    of the features names this adapter, and the checkpoint's own SlowFast, whose batch statistics
+    changed during training. `out`/extract.toml has the settings that make such features.
 
     Args:
         folder: of the published checkpoint, or its name on the Hugging Face hub.
-        out: folder of ours.
-        motion: the branch by which motion is seen: "frames8" as in the official training, "all" as
-            in the official evaluation. The checkpoint does not tell which it was made for.
-        extract: of which device, precision, decoding and cluster are kept.
-        dtype: in which features are stored.
-        precision: in which the language model is to be used.
+        out: folder of the checkpoint to write.
+        motion: the motion features: "frames8" as in the official training, "all" as in the official
+            evaluation. The checkpoint does not tell which it was made for.
+        extract: settings; only their device, precision, decoding and cluster are kept.
+        dtype: of the stored features.
+        precision: of the language model.
 
     Raises:
         CheckpointError: it is no such checkpoint, it is damaged, or `out` holds a checkpoint.

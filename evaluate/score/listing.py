@@ -10,15 +10,15 @@ SUFFIXES = {
     *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
     *(".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
 }
-"""Names of files that are taken from a folder; one that is named itself may have any."""
+"""The suffixes of videos in a folder; a file that is named by itself may have any suffix."""
 
 
-def listed(names: Sequence[str]) -> list[str]:
-    """The files that are meant, each once, in the order given.
+def list_videos(names: Sequence[str]) -> list[str]:
+    """List the files to rate, each once, in the order given.
 
     Args:
-        names: files; folders, for all videos below them, sorted; and lists in .txt files, one file
-            a line, relative to the list's folder.
+        names: files; folders, which stand for all videos below them, sorted; and .txt files, which
+            list one file in each line, relative to the list's own folder.
 
     Raises:
         DatasetError: a list that cannot be read, or nothing to score.
@@ -26,9 +26,9 @@ def listed(names: Sequence[str]) -> list[str]:
     files: dict[str, None] = {}
     for name in names:
         path = Path(name)
-        if os.path.isdir(name):  # unlike Path's, it takes names that no file can have
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-            files |= dict.fromkeys(str(p) for p in found if p.is_file())
+        if os.path.isdir(name):  # Path.is_dir raises for names that no file can have
+            videos = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            files |= dict.fromkeys(str(p) for p in videos if p.is_file())
         elif path.suffix == ".txt":
             files |= dict.fromkeys(str(path.parent / line) for line in _lines(path))
         else:

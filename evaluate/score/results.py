@@ -30,26 +30,27 @@ class _Record:
 
 
 class Results:
-    """A CSV or JSON lines file of one checkpoint's score cards, which a later run goes on with.
+    """A CSV or JSON lines file of one checkpoint's score cards, which a later run continues.
 
-    Each card is written and flushed as it comes. The file is changed only between `with` and its
-    end: a last line that was cut short by a kill and the errors of files that are tried again are
-    taken away, the rest stays as it is.
+    The file is changed only within a `with` block. Entering it removes a last line that was cut
+    short by a kill, and the errors of videos that are to be tried again; all other lines stay as
+    they are. Each card is written and flushed as it comes.
 
     Attributes:
-        left: the videos without scores in the file, those that failed included.
+        unscored: the videos without scores in the file, those that failed included.
     """
 
     def __init__(self, path: Path, checkpoint: str, videos: Sequence[str]) -> None:
-        """Read which videos are there already.
+        """Read which videos are in the file already.
 
         Args:
             path: FILE.csv or FILE.jsonl, which need not exist.
-            checkpoint: digest of the one that scores.
-            videos: that are to be in the file in the end.
+            checkpoint: digest of the checkpoint that scores.
+            videos: all that are to be in the file in the end.
 
         Raises:
-            DatasetError: another kind of name, other content, or scores of another checkpoint.
+            DatasetError: the file has another suffix, other content, or scores of another
+                checkpoint.
         """
         if path.suffix not in (".csv", ".jsonl"):
             raise DatasetError(f"{path}: results are written to FILE.csv or FILE.jsonl")
@@ -58,8 +59,8 @@ class Results:
         self._csv = path.suffix == ".csv"
         self._file: IO[str] | None = None
         try:
-            self._found = _text(path)
-            records = list((_csv_records if self._csv else _json_records)(self._found))
+            self._text = _read_text(path)
+            records = list((_csv_records if self._csv else _json_records)(self._text))
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, csv.Error, RecursionError) as error:
@@ -71,16 +72,16 @@ class Results:
                     f"{checkpoint[:12]}); choose another file, or name that checkpoint"
                 )
         scored = {record.video for record in records if not record.failed}
-        self.left = [video for video in videos if video not in scored]
-        again = set(self.left)
-        kept = [record.line for record in records if record.video not in again]
+        self.unscored = [video for video in videos if video not in scored]
+        to_score = set(self.unscored)
+        kept = [record.line for record in records if record.video not in to_score]
         self._kept = "".join([_csv_line(_COLUMNS) if self._csv else "", *kept])
 
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self._kept != self._found:
-                path = self.path.resolve()  # a link stays one
+            if self._kept != self._text:
+                path = self.path.resolve()  # a symbolic link stays one
                 part = path.with_name(f"{path.name}.part")
                 with _open(part, "w") as file:
                     file.write(self._kept)
@@ -97,7 +98,7 @@ class Results:
         traceback: TracebackType | None,
     ) -> None:
         assert self._file is not None
-        with suppress(OSError):  # which `add` has told of
+        with suppress(OSError):  # `add` has raised it already
             self._file.close()
 
     def add(self, card: ScoreCard) -> None:
@@ -122,11 +123,11 @@ class Results:
 
 
 def _open(path: Path, mode: str) -> IO[str]:
-    # A file's name is bytes that need not be UTF-8; a CSV file has them as they are.
+    # The name of a video is bytes that need not be UTF-8; a CSV file keeps them as they are.
     return path.open(mode, encoding="utf-8", errors="surrogateescape", newline="")
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         with _open(path, "r") as file:
             return file.read()
@@ -153,7 +154,7 @@ def _json_records(text: str) -> Iterator[_Record]:
     *lines, last = text.split("\n")
     start = '{"checkpoint": "'
     if not start.startswith(last[: len(start)]):
-        raise ValueError  # not one of ours that was cut short by a kill
+        raise ValueError  # not even a line of ours that was cut short by a kill
     for line in lines:
         if line.strip():
             entry = json.loads(line)

@@ -1,4 +1,4 @@
-"""What the model says of one video file."""
+"""The rating of one video file."""
 
 from dataclasses import dataclass, field
 
@@ -9,11 +9,11 @@ class Rating:
 
     Attributes:
         score: on the scale of the training data.
-        level: the word.
-        probabilities: of the five words.
+        level: the level word, such as "good".
+        probabilities: of the five level words.
         weighted: the second reading of the score: the words' values, weighted by probability.
-        percentile: share in percent of the training videos' MOS below the score, None where the
-            checkpoint does not have them.
+        percentile: how many percent of the training videos have a MOS below the score; None where
+            the checkpoint does not hold their MOS.
     """
 
     score: float
@@ -28,7 +28,7 @@ class Reply:
     """The answer to one question.
 
     Attributes:
-        kind: what is asked, such as "yes-no noise".
+        kind: of the question, such as "yes-no noise".
         answer: the most likely of the options.
         probabilities: of the options.
     """
@@ -40,15 +40,15 @@ class Reply:
 
 @dataclass(frozen=True)
 class ScoreCard:
-    """What the model says of one file.
+    """All that the model says of one file.
 
     Attributes:
         video: the path as it was given.
         scale: lowest and highest score.
         ratings: by dimension, all six; empty if the file could not be rated.
-        error: why not, else None.
+        error: why the file could not be rated, else None.
         replies: to the yes-or-no question of each of the five distortions.
-        seconds: of the video, None where its file does not say.
+        seconds: the video's duration, None where its file does not say.
     """
 
     video: str

@@ -1,4 +1,4 @@
-"""Scoring video files: decode, encode as for the checkpoint's training, and rate on the fly."""
+"""Scoring video files without a store: decode, encode as for the training, rate."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,10 +24,10 @@ from .scorecard import Rating, Reply, ScoreCard
 
 
 class Scorer:
-    """A checkpoint with the backbones that it was trained on, ready for files.
+    """A checkpoint with the backbones that made its training features, ready to rate files.
 
-    Features are rounded to the type in which the training features were stored, so that a file's
-    scores are those that `finevq evaluate` finds through the store.
+    Features are rounded to the type in which the training features were stored, so that a file has
+    the scores that `finevq evaluate` computes from a feature store.
     """
 
     def __init__(
@@ -38,36 +38,35 @@ class Scorer:
         device: str = "auto",
         max_tokens: int | None = None,
     ) -> None:
-        """Load everything.
+        """Load the model and the backbones.
 
         Args:
             checkpoint: its folder.
-            settings: of these count the device, the attention, whether the backbones are compiled
-                and how files are decoded; what decides the features comes from the checkpoint.
-                Without them a GPU is taken where there is one, nothing is compiled, and files are
-                decoded as for the checkpoint.
+            settings: say on which device, with which attention and whether compiled the backbones
+                run, and how files are decoded; the checkpoint decides all else. None: a GPU where
+                there is one, nothing compiled, decoding as for the checkpoint.
             device: of the language model: "auto", "cpu" or "cuda".
             max_tokens: of a sequence, see `Predictor`.
 
         Raises:
             CheckpointError: the checkpoint is missing or damaged, or this installation no longer
                 makes the features that it was trained on.
-            ConfigError: a device that is not there.
+            ConfigError: a device does not exist.
         """
         folder = Path(checkpoint)
-        there = pick_device(device, "train.device")
+        placed = pick_device(device, "train.device")
         model, packer, self.info = load_checkpoint(folder)
         self.settings = _merged(ExtractSettings.model_validate(self.info.extract), settings)
         self.encoder = Encoder(self.settings)
-        lines = self.info.identity.difference(self.encoder.identity)
-        if lines:
+        differences = self.info.identity.difference(self.encoder.identity)
+        if differences:
             raise CheckpointError(
                 f"{folder}: was trained on features that this installation does not make: "
-                f"{'; '.join(lines[:3])}"
+                f"{'; '.join(differences[:3])}"
             )
-        self.predictor = Predictor(model, packer, there, max_tokens=max_tokens)
+        self.predictor = Predictor(model, packer, placed, max_tokens=max_tokens)
         self.prompts = prompts(self.info.profile)
-        self.trained = _training_labels(folder)
+        self.training_labels = _training_labels(folder)
 
     def score(self, path: str | Path) -> ScoreCard:
         """Rate one file; a card with an error if it cannot be rated."""
@@ -76,8 +75,8 @@ class Scorer:
     def score_all(self, paths: Iterable[str | Path]) -> Iterator[ScoreCard]:
         """Rate files in the order given; one that cannot be rated does not stop the others.
 
-        Files are decoded in child processes while others are rated: in a script of your own, call
-        this below `if __name__ == "__main__":`.
+        Files are decoded in child processes while others are rated, so a script must call this
+        below `if __name__ == "__main__":`.
         """
         names = [str(path) for path in paths]
         with DecodePool(self.encoder.sampling, self.settings.decode) as pool:
@@ -91,13 +90,13 @@ class Scorer:
         answers = self._answers(outcome)
         if isinstance(answers, Failure):
             return ScoreCard(name, scale, {}, answers.reason)
-        rated = [answer for answer in answers if answer.prompt.task == "score"]
-        asked = [answer for answer in answers if answer.prompt.task == "question"]
+        scores = [answer for answer in answers if answer.prompt.task == "score"]
+        replies = [answer for answer in answers if answer.prompt.task == "question"]
         return ScoreCard(
             name,
             scale,
-            {answer.prompt.item: self._rating(answer) for answer in rated},
-            replies=[Reply(a.prompt.item, a.choice, _by_option(a)) for a in asked],
+            {answer.prompt.item: self._rating(answer) for answer in scores},
+            replies=[Reply(a.prompt.item, a.choice, _by_option(a)) for a in replies],
             seconds=outcome.seconds,
         )
 
@@ -112,7 +111,7 @@ class Scorer:
         try:
             answers = self.predictor.answer(*read, self.prompts)
         except torch.cuda.OutOfMemoryError:
-            answers = None  # what the error refers to must be gone before memory is given back
+            answers = None  # memory can be freed only after the error and its frames are gone
         if answers is None:
             torch.cuda.empty_cache()
             return Failure("needs more GPU memory than there is")
@@ -123,31 +122,31 @@ class Scorer:
     def _rating(self, answer: Answer) -> Rating:
         low, high = self.info.mos_range
         score = low + answer.score * (high - low)
-        labels = self.trained.get(answer.prompt.item)
+        labels = self.training_labels.get(answer.prompt.item)
         percentile = None
         if labels is not None and len(labels):
-            # Halfway through those that are equal, as the median of the labels is 50 %.
+            # Equal labels count by half, so that the median of the labels is at 50 %.
             percentile = 50 * float(np.mean(labels < score) + np.mean(labels <= score))
         weighted = low + answer.weighted * (high - low)
         return Rating(score, answer.choice, _by_option(answer), weighted, percentile)
 
 
 def prompts(profile: ProfileName) -> list[Prompt]:
-    """What a file is asked: six ratings, and the paper's yes-or-no question of each distortion."""
-    asked = []
+    """A file's prompts: six ratings, and the paper's yes-or-no question on each distortion."""
+    questions = []
     for dimension in DIMENSIONS[:-1]:
-        what = f"{dimension} distortion" if dimension in ("color", "temporal") else dimension
+        noun = f"{dimension} distortion" if dimension in ("color", "temporal") else dimension
         text = (
-            f"If there is no {what} in the video, please answer [No]. "
-            f"If there is {what} in the video, please answer [Yes]."
+            f"If there is no {noun} in the video, please answer [No]. "
+            f"If there is {noun} in the video, please answer [Yes]."
         )
         kind, options = classify(text)
-        asked.append(Prompt("question", kind, PROFILES[profile].tag + text, "", options))
-    return [rating(dimension, profile=profile) for dimension in DIMENSIONS] + asked
+        questions.append(Prompt("question", kind, PROFILES[profile].tag + text, "", options))
+    return [rating(dimension, profile=profile) for dimension in DIMENSIONS] + questions
 
 
 def _merged(features: ExtractSettings, run: ExtractSettings | None) -> ExtractSettings:
-    """The settings of a checkpoint's features, to be made as another configuration runs them."""
+    """The settings that make a checkpoint's features on the device, and as fast, as `run` says."""
     attention = "sdpa" if run is None else run.spatial.attention
     return features.model_copy(
         update={
@@ -164,9 +163,9 @@ def _by_option(answer: Answer) -> dict[str, float]:
 
 
 def _training_labels(folder: Path) -> dict[str, np.ndarray]:
-    """The MOS of the training part by dimension, as far as the checkpoint has them.
+    """The MOS of the training videos by dimension; empty if the checkpoint does not hold them.
 
-    Of several datasets that it was trained on the first counts, on whose scale scores are.
+    If it was trained on several datasets, these are the MOS of the first: scores are on its scale.
     """
     table = read_training_set(folder)
     if table is None or table.empty:

@@ -9,7 +9,7 @@ import torch
 from finevq.cli import main as commands
 from finevq.dataset.videos import Dataset
 from finevq.evaluate import run
-from finevq.evaluate.matrix import Corner, evaluate_matrix, matrix_latex, matrix_text
+from finevq.evaluate.matrix import TrainedDataset, evaluate_matrix, matrix_latex, matrix_text
 from finevq.evaluate.run import evaluate
 from finevq.evaluate.settings import EvaluateSettings
 from finevq.train.base.language_model import load_base
@@ -17,10 +17,10 @@ from finevq.train.model.checkpoint import build_model, save_checkpoint
 
 
 @pytest.fixture
-def corners(made_info, make_dataset, make_store, tmp_path: Path) -> dict[str, Corner]:
+def trained(made_info, make_dataset, make_store, tmp_path: Path) -> dict[str, TrainedDataset]:
     """Two datasets of the same videos, and a model of each."""
     settings = EvaluateSettings(out=tmp_path, part="test", videos_per_batch=4, free_text=0)
-    found = {}
+    datasets = {}
     for seed, name in enumerate(("a_1", "b")):
         torch.manual_seed(seed)
         model, _ = build_model(made_info, load_base(made_info.base, made_info.precision))
@@ -28,16 +28,17 @@ def corners(made_info, make_dataset, make_store, tmp_path: Path) -> dict[str, Co
         dataset = make_dataset({"test": 5}, questions=[])
         renamed = dataset.settings.model_copy(update={"name": "made"})
         store = make_store(dataset.ids)
-        found[name] = Corner(Dataset(renamed, dataset.videos), store, tmp_path / name, settings)
-    return found
+        videos = Dataset(renamed, dataset.videos)
+        datasets[name] = TrainedDataset(videos, store, tmp_path / name, settings)
+    return datasets
 
 
-def test_each_cell_is_the_evaluation_of_its_pair(corners, tmp_path: Path) -> None:
-    figures = evaluate_matrix(corners, tmp_path / "matrix", device="cpu")
+def test_each_cell_is_the_evaluation_of_its_pair(trained, tmp_path: Path) -> None:
+    figures = evaluate_matrix(trained, tmp_path / "matrix", device="cpu")
     assert len(figures) == 2 * 2 * 6 * 4
-    model, there = corners["a_1"], corners["b"]
-    alone = there.settings.model_copy(update={"out": tmp_path / "alone"})
-    metrics = evaluate(there.dataset, there.store, model.checkpoint, alone, device="cpu")
+    model, tested = trained["a_1"], trained["b"]
+    alone = tested.settings.model_copy(update={"out": tmp_path / "alone"})
+    metrics = evaluate(tested.dataset, tested.store, model.checkpoint, alone, device="cpu")
     cell = figures.query("train == 'a_1' and test == 'b' and metric == 'srcc'")
     blur = cell[cell["dimension"] == "blur"].iloc[0]
     assert blur["value"] == metrics["dimensions"]["blur"]["srcc"]
@@ -45,10 +46,10 @@ def test_each_cell_is_the_evaluation_of_its_pair(corners, tmp_path: Path) -> Non
     assert (tmp_path / "matrix" / "a_1-on-b" / "report.html").is_file()
 
 
-def test_a_second_run_predicts_nothing(corners, tmp_path: Path, monkeypatch) -> None:
-    first = evaluate_matrix(corners, tmp_path / "matrix", device="cpu")
+def test_a_second_run_predicts_nothing(trained, tmp_path: Path, monkeypatch) -> None:
+    first = evaluate_matrix(trained, tmp_path / "matrix", device="cpu")
     monkeypatch.setattr(run, "load_checkpoint", None)
-    pd.testing.assert_frame_equal(evaluate_matrix(corners, tmp_path / "matrix"), first)
+    pd.testing.assert_frame_equal(evaluate_matrix(trained, tmp_path / "matrix"), first)
 
 
 FIGURES = pd.DataFrame(

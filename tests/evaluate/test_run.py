@@ -14,7 +14,8 @@ import torch
 from finevq.dataset.videos import Dataset
 from finevq.errors import CheckpointError, DatasetError, FineVQError, IdentityMismatch, StoreError
 from finevq.evaluate import run
-from finevq.evaluate.predict.predictor import KEY, PREDICTED
+from finevq.evaluate.predict import predictions as predictions_module
+from finevq.evaluate.predict.stored import KEY, PREDICTED
 from finevq.evaluate.rounds import evaluate_rounds
 from finevq.evaluate.run import evaluate
 from finevq.evaluate.settings import EvaluateSettings
@@ -281,7 +282,7 @@ def test_missing_checkpoint_is_an_error(dataset, store, settings, tmp_path) -> N
 def test_a_run_that_was_stopped_goes_on_with_the_videos_that_are_left(
     dataset, store, checkpoints, settings, monkeypatch
 ) -> None:
-    monkeypatch.setattr(run, "KEEP_EVERY", 2)
+    monkeypatch.setattr(predictions_module, "STORE_EVERY", 2)
 
     def stop(done: int, total: int) -> None:
         if done == 4:

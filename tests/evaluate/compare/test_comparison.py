@@ -15,17 +15,13 @@ from finevq.errors import DatasetError, FineVQError
 from finevq.evaluate.compare.comparison import LEAKAGE, QUESTIONS, compare
 from finevq.evaluate.compare.latex import as_latex
 from finevq.evaluate.compare.printed import as_text
-from finevq.evaluate.compare.score_files import (
-    Scores,
-    dataset_labels,
-    matched,
-    read_model,
-    read_scores,
-)
-from finevq.evaluate.compare.tables import published, tidy
+from finevq.evaluate.compare.published import published
+from finevq.evaluate.compare.score_files import dataset_labels, read_model, read_scores
+from finevq.evaluate.compare.scores import Scores, matched
+from finevq.evaluate.compare.tables import tidy
 from finevq.evaluate.metrics.agreement import METRICS
 from finevq.evaluate.metrics.answers import ALL
-from finevq.evaluate.predict.predictor import table_of, write_predictions
+from finevq.evaluate.predict.stored import table_of, write_predictions
 
 VIDEOS = [f"clips/{i:02}.mp4" for i in range(40)]
 

@@ -13,8 +13,9 @@ from finevq.errors import DatasetError, FineVQError
 from finevq.evaluate.compare.comparison import compare, compare_datasets
 from finevq.evaluate.compare.latex import as_latex
 from finevq.evaluate.compare.printed import as_text
-from finevq.evaluate.compare.score_files import Scores
-from finevq.evaluate.compare.tables import datasets_table, published_beside, tidy
+from finevq.evaluate.compare.published import published_beside
+from finevq.evaluate.compare.scores import Scores
+from finevq.evaluate.compare.tables import datasets_table, tidy
 from finevq.evaluate.pages.comparison import write_comparison
 
 

@@ -13,8 +13,9 @@ from finevq.errors import DatasetError
 from finevq.evaluate.compare.comparison import LEAKAGE, compare
 from finevq.evaluate.compare.leakage import content_hashes
 from finevq.evaluate.compare.printed import as_text
-from finevq.evaluate.compare.score_files import Scores, dataset_labels, read_model
-from finevq.evaluate.predict.predictor import table_of, write_predictions
+from finevq.evaluate.compare.score_files import dataset_labels, read_model
+from finevq.evaluate.compare.scores import Scores
+from finevq.evaluate.predict.stored import table_of, write_predictions
 from finevq.train.model.checkpoint import digest
 
 

@@ -21,8 +21,8 @@ import pytest
 from finevq.dataset.questions import LEVELS
 from finevq.dataset.videos import DIMENSIONS
 from finevq.evaluate.compare.comparison import compare
-from finevq.evaluate.compare.score_files import Scores
-from finevq.evaluate.compare.tables import published
+from finevq.evaluate.compare.published import published
+from finevq.evaluate.compare.scores import Scores
 from finevq.evaluate.metrics.answers import answers_by
 from finevq.evaluate.metrics.measure import COLUMNS, measure
 from finevq.evaluate.pages.card import PICTURES, write_card

@@ -10,8 +10,8 @@ import pytest
 from finevq.cli import main as cli
 from finevq.dataset.videos import DIMENSIONS
 from finevq.evaluate.compare.comparison import QUESTIONS, compare
-from finevq.evaluate.compare.score_files import Scores
-from finevq.evaluate.compare.tables import published
+from finevq.evaluate.compare.published import published
+from finevq.evaluate.compare.scores import Scores
 from finevq.evaluate.metrics.answers import answers_by
 from finevq.evaluate.pages import figures
 from finevq.evaluate.pages.comparison import write_comparison

@@ -11,15 +11,15 @@ import torch
 from finevq.dataset.questions import LEVELS, load_questions
 from finevq.dataset.videos import DIMENSIONS, Dataset
 from finevq.errors import CheckpointError, FineVQError
-from finevq.evaluate.predict import predictor as predict_module
-from finevq.evaluate.predict.predictor import (
+from finevq.evaluate.predict import stored as stored_module
+from finevq.evaluate.predict.predictions import predict
+from finevq.evaluate.predict.predictor import Predictor
+from finevq.evaluate.predict.stored import (
     FOLDER,
     KEY,
     LABELLED,
     PREDICTED,
-    Predictor,
     expected,
-    predict,
     read_predictions,
     table_of,
     write_predictions,
@@ -216,7 +216,7 @@ def test_predictions_of_an_older_format_are_made_anew(
     path = tmp_path / "predictions.parquet"
     table = run(predictor, dataset, read, list(dataset))
     with monkeypatch.context() as earlier:
-        earlier.setattr(predict_module, "FORMAT", "2")
+        earlier.setattr(stored_module, "FORMAT", "2")
         write_predictions(path, table, MADE_BY | {"checkpoint": "0" * 64})
     found = read_predictions(path, MADE_BY)
     assert found.empty

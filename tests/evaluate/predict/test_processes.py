@@ -12,7 +12,7 @@ import torch
 
 from finevq.cache.store import FeatureStore
 from finevq.dataset.videos import Dataset
-from finevq.evaluate.predict.predictor import KEY
+from finevq.evaluate.predict.stored import KEY
 from finevq.evaluate.run import evaluate
 from finevq.evaluate.settings import EvaluateSettings
 from finevq.train.base.language_model import load_base

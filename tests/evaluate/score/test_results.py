@@ -31,7 +31,7 @@ def written(path: Path, *cards: ScoreCard) -> Path:
 
 
 def left(path: Path, *videos: str) -> list[str]:
-    return Results(path, ONE, videos).left
+    return Results(path, ONE, videos).unscored
 
 
 @each_kind

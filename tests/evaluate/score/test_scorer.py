@@ -33,7 +33,8 @@ from finevq.errors import CheckpointError
 from finevq.evaluate.pages.card import card_html
 from finevq.evaluate.pages.serve import Server
 from finevq.evaluate.pages.thumbnails import thumbnails
-from finevq.evaluate.predict.predictor import Predictor, predict
+from finevq.evaluate.predict.predictions import predict
+from finevq.evaluate.predict.predictor import Predictor
 from finevq.evaluate.score.scorecard import ScoreCard
 from finevq.evaluate.score.scorer import Scorer
 from finevq.extract.encode.encoder import Encoder
