@@ -27,9 +27,9 @@ from finevq.extract.decode.video.readers import decord_pictures
 from finevq.extract.decode.video.video import decode
 from finevq.extract.encode.encoder import Encoder
 from finevq.extract.settings import ExtractSettings
-from finevq.train.model.finevq.checkpoint import load_checkpoint
-from finevq.train.model.finevq.finevq import FineVQ
-from finevq.train.model.finevq.packing import Layout, Packer, collate
+from finevq.train.model.checkpoint import load_checkpoint
+from finevq.train.model.finevq import FineVQ
+from finevq.train.model.packing import Layout, Packer, collate
 from finevq.train.prompts import TURN_END, Prompt
 
 Mode = Literal["frames8", "all"]

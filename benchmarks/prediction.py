@@ -45,9 +45,9 @@ from finevq.evaluate.predict.predictor.predictor import (
 from finevq.evaluate.run import evaluate
 from finevq.evaluate.score.scorer.scorer import prompts as rated_and_asked
 from finevq.evaluate.settings import EvaluateSettings
-from finevq.train.base.language_model.language_model import load_base
-from finevq.train.fit.training.training_set import write_training_set
-from finevq.train.model.finevq.checkpoint import (
+from finevq.train.base.language_model import load_base
+from finevq.train.fit.training_set import write_training_set
+from finevq.train.model.checkpoint import (
     CheckpointInfo,
     build_model,
     digest,

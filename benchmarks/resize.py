@@ -30,7 +30,7 @@ from finevq.extract.encode.encoder import Encoder
 from finevq.extract.encode.motion import MotionEncoder
 from finevq.extract.encode.spatial import SpatialEncoder
 from finevq.extract.settings import ExtractSettings
-from finevq.train.model.finevq.checkpoint import load_checkpoint
+from finevq.train.model.checkpoint import load_checkpoint
 from finevq.train.prompts import rating
 
 SIZE, MOTION_SIZE = 448, 224

@@ -17,7 +17,7 @@ from finevq.evaluate.predict.predictor.predictor import Predictor
 from finevq.extract.decode.video.video import decode
 from finevq.extract.encode.encoder import Encoder
 from finevq.extract.settings import ExtractSettings
-from finevq.train.model.finevq.checkpoint import load_checkpoint
+from finevq.train.model.checkpoint import load_checkpoint
 from finevq.train.prompts import rating
 
 

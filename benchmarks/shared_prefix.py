@@ -20,10 +20,10 @@ from torch import Tensor
 from finevq.dataset.demo.data_set.data_set import DISTORTIONS
 from finevq.dataset.questions import Question, classify
 from finevq.dataset.videos import DIMENSIONS
-from finevq.train.base.language_model.language_model import load_base
-from finevq.train.model.finevq.checkpoint import CheckpointInfo, build_model
-from finevq.train.model.finevq.finevq import FineVQ, counted
-from finevq.train.model.finevq.packing import Layout, Packer, collate
+from finevq.train.base.language_model import load_base
+from finevq.train.model.checkpoint import CheckpointInfo, build_model
+from finevq.train.model.finevq import FineVQ, counted
+from finevq.train.model.packing import Layout, Packer, collate
 from finevq.train.prompts import Prompt, rating
 
 ROUNDS = 3

@@ -24,7 +24,7 @@ from finevq.cache.store import FeatureStore
 from finevq.config import load_config
 from finevq.dataset.videos import DIMENSIONS, load_dataset
 from finevq.evaluate.run import evaluate
-from finevq.train.fit.training.training import train
+from finevq.train.fit.training import train
 
 SEEDS = (0, 1, 2)
 

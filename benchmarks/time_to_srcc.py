@@ -34,10 +34,10 @@ from finevq.dataset.splits import load_split
 from finevq.dataset.videos import Dataset, Video, load_dataset
 from finevq.extract.decode.video.video import DecodedVideo, decode
 from finevq.extract.encode.encoder import Encoder
-from finevq.train.fit.training.reading import Source, layout_of
-from finevq.train.fit.training.training import train
-from finevq.train.model.finevq.checkpoint import load_checkpoint
-from finevq.train.model.finevq.packing import collate
+from finevq.train.fit.reading import Source, layout_of
+from finevq.train.fit.training import train
+from finevq.train.model.checkpoint import load_checkpoint
+from finevq.train.model.packing import collate
 
 MEASURED = 6
 """Videos that the parts are measured on."""

@@ -38,7 +38,7 @@ from finevq.cache.store import FeatureStore
 from finevq.config import load_config
 from finevq.extract.decode.video.video import DecodedVideo, Sampling
 from finevq.extract.encode.encoder import Encoder
-from finevq.train.model.finevq.packing import Layout
+from finevq.train.model.packing import Layout
 
 LAYERS = 2
 """Of the image encoder; InternViT-300M has 24."""

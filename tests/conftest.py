@@ -26,7 +26,7 @@ from finevq.dataset.settings import DatasetSettings
 from finevq.dataset.videos import DIMENSIONS, Dataset, load_dataset
 
 if TYPE_CHECKING:
-    from finevq.train.model.finevq.checkpoint import CheckpointInfo
+    from finevq.train.model.checkpoint import CheckpointInfo
 
 # Read when torch is imported. The models here are tiny: on a busy machine several threads spend
 # five times as long waiting for each other as one needs for the work.
@@ -146,8 +146,8 @@ def make_store(tmp_path: Path) -> MakeStore:
 @pytest.fixture(scope="session")
 def made_info() -> "CheckpointInfo":
     """What the checkpoint.json of a model of the made features says."""
-    from finevq.train.base.language_model.language_model import load_base
-    from finevq.train.model.finevq.checkpoint import CheckpointInfo
+    from finevq.train.base.language_model import load_base
+    from finevq.train.model.checkpoint import CheckpointInfo
 
     return CheckpointInfo(
         base="embedded",

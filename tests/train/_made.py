@@ -7,10 +7,10 @@ from torch import Tensor
 
 from finevq.dataset.questions import LEVELS
 from finevq.dataset.videos import DIMENSIONS
-from finevq.train.base.language_model.language_model import load_base
-from finevq.train.model.finevq.checkpoint import CheckpointInfo, build_model
-from finevq.train.model.finevq.finevq import FineVQ
-from finevq.train.model.finevq.packing import Layout, Packed, Packer, collate
+from finevq.train.base.language_model import load_base
+from finevq.train.model.checkpoint import CheckpointInfo, build_model
+from finevq.train.model.finevq import FineVQ
+from finevq.train.model.packing import Layout, Packed, Packer, collate
 from finevq.train.prompts import Prompt, rating
 
 LAYOUT = Layout(frames=2, tokens=4, clips=1)

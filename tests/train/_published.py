@@ -17,7 +17,7 @@ from torch import Tensor
 
 from finevq.dataset.questions import LEVELS
 from finevq.dataset.videos import DIMENSIONS
-from finevq.train.base.language_model.embedded import QUESTIONS, embedded_tokenizer
+from finevq.train.base.embedded import QUESTIONS, embedded_tokenizer
 from finevq.train.prompts import INTERNVL2, rating
 
 LAYERS, HIDDEN, HEADS, GROUPS, INNER = 2, 64, 4, 2, 96

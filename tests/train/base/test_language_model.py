@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import InternVLConfig, InternVLForConditionalGeneration
 
 from finevq.errors import CheckpointError
-from finevq.train.base.language_model.language_model import Base, load_base
-from finevq.train.model.finevq.packing import Layout, Packer
+from finevq.train.base.language_model import Base, load_base
+from finevq.train.model.packing import Layout, Packer
 from finevq.train.prompts import INTERNVL2, INTERNVL2_5, rating
 from finevq.weights import Weights
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 
 from finevq.errors import CheckpointError
-from finevq.train.base.language_model.tokenizer import (
+from finevq.train.base.tokenizer import (
     InternLM2Tokenizer,
     fast_tokenizer,
     internlm2_tokenizer,

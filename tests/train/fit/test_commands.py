@@ -8,7 +8,7 @@ import pytest
 from finevq.cli import main as cli
 from finevq.cli import training
 from finevq.config import Config
-from finevq.train.model.finevq.checkpoint import read_info
+from finevq.train.model.checkpoint import read_info
 
 PRESETS = tomllib.loads(training.PRESETS.read_text("utf-8"))
 VARIANTS = tomllib.loads(training.VARIANTS.read_text("utf-8"))

@@ -14,15 +14,15 @@ from finevq.cache.store import FeatureStore
 from finevq.config import load_config
 from finevq.dataset.videos import Dataset
 from finevq.errors import ConfigError, IdentityMismatch, VideoError
-from finevq.extract.decode.video.video import decode
+from finevq.extract.decode.video import decode
 from finevq.extract.encode.encoder import Encoder
 from finevq.extract.settings import ExtractSettings
-from finevq.train.base.language_model.language_model import load_base
-from finevq.train.fit.training.end_to_end import FrameReader, VisionEncoder, train_end_to_end
-from finevq.train.fit.training.reading import Collator, Samples, Source
-from finevq.train.fit.training.training import checkpoint_gradients, train
-from finevq.train.model.finevq.checkpoint import CheckpointInfo, build_model, load_checkpoint
-from finevq.train.model.finevq.finevq import FineVQ
+from finevq.train.base.language_model import load_base
+from finevq.train.fit.end_to_end import FrameReader, VisionEncoder, train_end_to_end
+from finevq.train.fit.reading import Collator, Samples, Source
+from finevq.train.fit.training import checkpoint_gradients, train
+from finevq.train.model.checkpoint import CheckpointInfo, build_model, load_checkpoint
+from finevq.train.model.finevq import FineVQ
 from finevq.train.settings import LoraSettings
 
 from ..conftest import MakeSettings

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from finevq.dataset.videos import DIMENSIONS
-from finevq.train.fit.training.probe import fit_score_head
-from finevq.train.fit.training.reading import Collator, Samples, Source
-from finevq.train.model.finevq.finevq import FineVQ
-from finevq.train.model.finevq.packing import Packer
+from finevq.train.fit.probe import fit_score_head
+from finevq.train.fit.reading import Collator, Samples, Source
+from finevq.train.model.finevq import FineVQ
+from finevq.train.model.packing import Packer
 
 from .._made import model_of
 

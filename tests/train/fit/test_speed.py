@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from finevq.train.fit.speed import Meter, flops_per_token, peak_of
 from finevq.train.fit.training import speed
-from finevq.train.fit.training.speed import Meter, flops_per_token, peak_of
-from finevq.train.model.finevq.checkpoint import CheckpointInfo
-from finevq.train.model.finevq.packing import collate
+from finevq.train.model.checkpoint import CheckpointInfo
+from finevq.train.model.packing import collate
 
 from .._made import LAYOUT, PROMPTS, model_of
 

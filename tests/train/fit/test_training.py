@@ -18,21 +18,21 @@ from transformers import EvalPrediction
 
 from finevq.dataset.videos import DIMENSIONS, Dataset, load_dataset
 from finevq.errors import CheckpointError, ConfigError, DatasetError, IdentityMismatch, StoreError
-from finevq.train.base.language_model.language_model import load_base
-from finevq.train.fit.training import trainer
-from finevq.train.fit.training import training as fit
-from finevq.train.fit.training.reading import Samples, Source
-from finevq.train.fit.training.trainer import FineVQTrainer, NonFiniteLoss, validation_srcc
-from finevq.train.fit.training.training import initialise, train
-from finevq.train.fit.training.training_set import read_training_set
-from finevq.train.model.finevq.checkpoint import (
+from finevq.train.base.language_model import load_base
+from finevq.train.fit import trainer
+from finevq.train.fit import training as fit
+from finevq.train.fit.reading import Samples, Source
+from finevq.train.fit.trainer import FineVQTrainer, NonFiniteLoss, validation_srcc
+from finevq.train.fit.training import initialise, train
+from finevq.train.fit.training_set import read_training_set
+from finevq.train.model.checkpoint import (
     build_model,
     digest,
     load_checkpoint,
     read_info,
     write_info,
 )
-from finevq.train.model.finevq.finevq import FineVQ
+from finevq.train.model.finevq import FineVQ
 from finevq.train.settings import LoraSettings
 
 from ...conftest import dataset_in

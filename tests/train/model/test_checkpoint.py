@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from finevq.cache.identity import Identity
 from finevq.errors import CheckpointError, IdentityMismatch
-from finevq.train.base.language_model.language_model import load_base
-from finevq.train.model.finevq.checkpoint import (
+from finevq.train.base.language_model import load_base
+from finevq.train.model.checkpoint import (
     FORMAT,
     CheckpointInfo,
     build_model,

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from finevq.train.model.finevq.checkpoint import CheckpointInfo
-from finevq.train.model.finevq.finevq import FineVQ, counted, score_head
-from finevq.train.model.finevq.packing import Layout, Packer, collate
+from finevq.train.model.checkpoint import CheckpointInfo
+from finevq.train.model.finevq import FineVQ, counted, score_head
+from finevq.train.model.packing import Layout, Packer, collate
 from finevq.train.prompts import TURN_END, Prompt, rating
 
 from .._made import (

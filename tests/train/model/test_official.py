@@ -12,10 +12,10 @@ from torch import Tensor
 
 from finevq.cache.identity import Identity
 from finevq.errors import CheckpointError
-from finevq.train.model.finevq.checkpoint import CheckpointInfo, load_checkpoint, read_info
-from finevq.train.model.finevq.finevq import FineVQ
-from finevq.train.model.finevq.official import import_checkpoint
-from finevq.train.model.finevq.packing import Packer, collate
+from finevq.train.model.checkpoint import CheckpointInfo, load_checkpoint, read_info
+from finevq.train.model.finevq import FineVQ
+from finevq.train.model.official import import_checkpoint
+from finevq.train.model.packing import Packer, collate
 from finevq.train.prompts import Prompt, rating
 
 from .._internlm2 import hidden_states

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finevq.errors import CheckpointError
-from finevq.train.base.language_model.embedded import embedded_chat, embedded_tokenizer
-from finevq.train.model.finevq.packing import (
+from finevq.train.base.embedded import embedded_chat, embedded_tokenizer
+from finevq.train.model.packing import (
     IGNORE,
     PADDING,
     Layout,
