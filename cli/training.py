@@ -95,10 +95,10 @@ def _check_variant(name: str, config: "Config", overrides: Sequence[str]) -> Non
 
     Raises:
         ConfigError: as it says.
-        FineVQError: as `finevq.train.fit.training.check_features`.
+        FineVQError: as `finevq.train.fit.data.check_features`.
     """
     from ..cache.store import FeatureStore
-    from ..train.fit.training import check_features
+    from ..train.fit.data import check_features
 
     own = {setting.split("=")[0] for setting in _named(VARIANTS, name)}
     undone = own.intersection(override.split("=")[0].strip() for override in overrides)

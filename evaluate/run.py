@@ -85,6 +85,7 @@ def evaluate(
     state = PartialState(cpu=device == "cpu")
     info = read_info(checkpoint)
     info.check_features(store)
+    profile = info.spec.profile
     split, part = dataset.settings.split, settings.part
     videos = load_split(dataset, split)[part]
     if not videos:
@@ -110,7 +111,7 @@ def evaluate(
         FOLDER: str(checkpoint),
     }
     questions = load_questions(dataset)
-    wanted = expected(dataset, usable, questions, info.profile)
+    wanted = expected(dataset, usable, questions, profile)
     path = settings.out / "predictions.parquet"
     predictions = read_predictions(path, made_by)
     enough = predictions["free_text"] >= settings.free_text
@@ -122,7 +123,7 @@ def evaluate(
             model, packer, there, max_tokens=max_tokens, free_text=settings.free_text
         )
         per_batch = settings.videos_per_batch
-        new = predict(predictor, dataset, missing, questions, store.read, info.profile, per_batch)
+        new = predict(predictor, dataset, missing, questions, store.read, profile, per_batch)
         again = predictions["video"].isin([video.id for video in missing])
         if state.is_main_process:
             predictions = _predict_rest(path, made_by, predictions[~again], new, missing, progress)
@@ -132,7 +133,7 @@ def evaluate(
         state.wait_for_everyone()
         written: dict[str, Any] = json.loads((results / "metrics.json").read_text("utf-8"))
         return written
-    everything = _with_labels(predictions, dataset, questions, info.profile)
+    everything = _with_labels(predictions, dataset, questions, profile)
 
     measured = everything.merge(wanted[KEY], on=KEY)
     categories = {video.id: video.category for video in videos if video.category}

@@ -45,7 +45,7 @@ def checkpoint_scores(folder: Path) -> dict[str, float]:
         torch.from_numpy(np.sin(np.arange(np.prod(shape)) * step).reshape(1, *shape)).float()
         for shape, step in ((info.shapes["spatial"], 0.7), (info.shapes["motion"], 1.3))
     )
-    prompts = [rating(dimension, profile=info.profile) for dimension in DIMENSIONS]
+    prompts = [rating(dimension, profile=info.spec.profile) for dimension in DIMENSIONS]
     layout = Layout(*spatial.shape[1:3], motion.shape[1])
     batch = collate([packer.pack(layout, prompts, learn=False)], pad_id=packer.pad_id)
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_old_checkpoint_says_what_it_was_trained_on(old_checkpoints: Path) -> No
     assert read_training_set(old_checkpoints / "imported") is None
 
 
-@pytest.mark.parametrize(("name", "frames"), [("trained", 1)])
+@pytest.mark.parametrize(("name", "frames"), [("trained", 1), ("imported", "all")])
 def test_training_starts_from_an_old_checkpoint(
     old_checkpoints: Path, tmp_path: Path, name: str, frames: int | str
 ) -> None:

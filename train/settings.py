@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
-Used = Literal["all"] | Annotated[int, Field(ge=0)]
-"""How many of the stored frames or clips are looked at."""
+Selection = Literal["all"] | Annotated[int, Field(ge=0)]
+"""How many of the stored frames or clips the model reads."""
 
 
 class LoraSettings(BaseModel, extra="forbid", frozen=True, strict=True):
@@ -29,7 +29,7 @@ class TrainSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     device: Literal["auto", "cpu", "cuda"]
     precision: Precision
     frames: Literal["all"] | Annotated[int, Field(ge=1)]
-    clips: Used
+    clips: Selection
     end_to_end: bool
     epochs: float = Field(gt=0)
     probe_epochs: int = Field(ge=0)

@@ -65,7 +65,7 @@ class Scorer:
                 f"{'; '.join(lines[:3])}"
             )
         self.predictor = Predictor(model, packer, there, max_tokens=max_tokens)
-        self.prompts = prompts(self.info.profile)
+        self.prompts = prompts(self.info.spec.profile)
         self.trained = _training_labels(folder)
 
     def score(self, path: str | Path) -> ScoreCard:

@@ -30,7 +30,7 @@ from ...extract.encode.vision_lora import TARGETS
 from ...extract.settings import ExtractSettings
 from ..model.checkpoint import CheckpointInfo
 from ..settings import LoraSettings, TrainSettings
-from .trainer import Progress
+from .progress import Progress
 from .training import Vision, train
 
 

@@ -22,10 +22,13 @@ from ...cache.identity import Identity
 from ...errors import CheckpointError
 from ...weights import Weights
 from ..base.internlm2 import split_fused
-from ..base.language_model import PublishedLanguageModel, hash_of, read_projector, read_state
+from ..base.published import PublishedLanguageModel, read_projector, read_state
+from ..base.tensors import hash_weights
 from ..settings import LoraSettings, Precision
-from .checkpoint import LORA_TARGETS, CheckpointInfo, check_free, lora_config, write_info
+from .checkpoint import CheckpointInfo, check_free, write_info
 from .finevq import score_head
+from .spec import Spec
+from .trained_weights import LORA_TARGETS, lora_config
 
 DROPOUT = 0.05
 """Of the official LoRA; it acts in training only."""
@@ -80,7 +83,7 @@ def import_checkpoint(
     head = _score_head(weights, hidden)
     info = CheckpointInfo(
         base=folder,
-        base_hash=hash_of(published.tensors()),
+        base_hash=hash_weights(published.tensors()),
         lora=lora.model_dump(),
         features=features.content,
         shapes=dict(shapes),
@@ -90,8 +93,7 @@ def import_checkpoint(
         score_weight=1.0,
         run={"imported": folder},
         precision=precision,
-        profile="official",
-        final_relu=True,
+        spec=Spec(profile="official", final_relu=True),
     )
     (out / "adapter").mkdir(parents=True, exist_ok=True)
     lora_config(lora).save_pretrained(str(out / "adapter"))

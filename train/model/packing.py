@@ -9,9 +9,8 @@ prefix's end, so that it reads exactly what it would read alone:
     q2      [  all      -      causal ]                P .. P+len(q2)-1
 
 With P of about 2,100 and 13 questions of about 30 tokens this is a tenth of the tokens of asking
-one by one, with the same loss and gradients
-(tests/train/model/test_finevq.py). A video whose questions do not fit
-into one sequence takes several, each with the prefix.
+one by one, with the same loss and gradients (tests/train/model/test_finevq.py). A video whose
+questions do not fit into one sequence takes several, each with the prefix.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from torch import Tensor
 from ...errors import CheckpointError
 from ..base.tokenizer import Tokenizer
 from ..prompts import IMAGE, SPECIAL, TURN_END, Chat, Prompt
-from ..settings import Used
+from .spec import DEFAULT, Spec, selected_indices
 
 PREFIX, PADDING = 0, -1
 """Segment numbers; the questions are numbered from 1."""
@@ -39,17 +38,6 @@ class Layout:
     frames: int
     tokens: int
     clips: int
-
-
-def picked(stored: int, used: Used) -> list[int]:
-    """Which of the stored frames or clips a model looks at.
-
-    Args:
-        stored: how many there are.
-        used: how many it looks at, at most as many; they are the middles of as many segments.
-    """
-    count = stored if used == "all" else used
-    return [(2 * k + 1) * stored // (2 * count) for k in range(count)]
 
 
 @dataclass(frozen=True)
@@ -81,17 +69,15 @@ class Packer:
         tokenizer: Tokenizer,
         chat: Chat,
         max_positions: int,
-        frames: Used = "all",
-        clips: Used = "all",
+        spec: Spec = DEFAULT,
     ) -> None:
-        """Take what a base model has, and what of the features is looked at.
+        """Take what belongs to a base model, and how videos are read.
 
         Args:
             tokenizer: the base model's.
             chat: its template.
             max_positions: the longest sequence it can read.
-            frames: how many of the stored frames have tokens in the prefix.
-            clips: how many of the stored clips.
+            spec: tells how many of the stored frames and clips have tokens in the prefix.
 
         Raises:
             CheckpointError: the tokenizer lacks a token of the template.
@@ -99,8 +85,7 @@ class Packer:
         self.tokenizer = tokenizer
         self.chat = chat
         self.max_positions = max_positions
-        self.frames = frames
-        self.clips = clips
+        self.spec = spec
         ids = {token: self.encode(token) for token in SPECIAL}
         for token, found in ids.items():
             if len(found) != 1:
@@ -119,7 +104,8 @@ class Packer:
     def prefix(self, layout: Layout) -> list[int]:
         """Token ids of the shared prefix of features of this layout."""
         if layout not in self._prefixes:
-            frames, clips = picked(layout.frames, self.frames), picked(layout.clips, self.clips)
+            frames = selected_indices(layout.frames, self.spec.frames)
+            clips = selected_indices(layout.clips, self.spec.clips)
             string = self.chat.prefix(len(frames), layout.tokens, len(clips))
             self._prefixes[layout] = self.encode(string)
         return self._prefixes[layout]
@@ -154,13 +140,14 @@ class Packer:
             CheckpointError: one question with the prefix is longer, or longer than the base model
                 can read.
         """
-        fewer = ", or train.frames to fewer" if learn else ""  # a trained model has its frames
+        # A trained model reads the frames that it was trained on, whatever train.frames says.
+        fewer = ", or train.frames to fewer" if learn else ""
         prefix = len(self.prefix(layout))
         plan: list[list[Prompt]] = []
         room = 0
         for prompt in prompts:
-            asked, _, answer = self._tokens(prompt, learn)
-            length = len(asked) + len(answer)
+            question, _, answer = self._tokens(prompt, learn)
+            length = len(question) + len(answer)
             self._check_positions(layout, prefix + length)
             if prefix + length > max_tokens:
                 raise CheckpointError(
@@ -191,13 +178,13 @@ class Packer:
         positions, segments = list(range(start)), [PREFIX] * start
         labels, decisions = [IGNORE] * start, []
         for number, prompt in enumerate(prompts, start=1):
-            asked, stem, answer = self._tokens(prompt, learn)
-            decisions.append(len(ids) + len(asked) + len(stem) - 1)
-            ids += asked + answer
-            told = learn and prompt.answer is not None
-            labels += [IGNORE] * len(asked) + (answer if told else [IGNORE] * len(answer))
-            positions += range(start, start + len(asked) + len(answer))
-            segments += [number] * (len(asked) + len(answer))
+            question, stem, answer = self._tokens(prompt, learn)
+            decisions.append(len(ids) + len(question) + len(stem) - 1)
+            ids += question + answer
+            learned = learn and prompt.answer is not None
+            labels += [IGNORE] * len(question) + (answer if learned else [IGNORE] * len(answer))
+            positions += range(start, start + len(question) + len(answer))
+            segments += [number] * (len(question) + len(answer))
         self._check_positions(layout, max(positions) + 1)
         targets = [float("nan") if p.target is None else p.target for p in prompts]
         return Packed(
@@ -211,15 +198,15 @@ class Packer:
 
     def _tokens(self, prompt: Prompt, learn: bool) -> tuple[list[int], list[int], list[int]]:
         """Token ids of the question, of the stem, and of what is laid out behind the question."""
-        asked, stem = self.encode(self.chat.question(prompt)), self.encode(prompt.stem)
+        question, stem = self.encode(self.chat.question(prompt)), self.encode(prompt.stem)
         if not learn or prompt.answer is None:
-            return asked, stem, stem
+            return question, stem, stem
         answer = self.encode(prompt.reply(prompt.answer) + TURN_END)
         if answer[: len(stem)] != stem:
             raise CheckpointError(
                 f"the tokenizer splits {prompt.stem!r} in another way when an answer follows it"
             )
-        return asked, stem, answer
+        return question, stem, answer
 
     def _check_positions(self, layout: Layout, count: int) -> None:
         if count > self.max_positions:

@@ -22,8 +22,9 @@ from finevq.train.base.language_model import load_base
 from finevq.train.fit import trainer
 from finevq.train.fit import training as fit
 from finevq.train.fit.reading import Samples, Source
+from finevq.train.fit.start import initialise
 from finevq.train.fit.trainer import FineVQTrainer, NonFiniteLoss, validation_srcc
-from finevq.train.fit.training import initialise, train
+from finevq.train.fit.training import train
 from finevq.train.fit.training_set import read_training_set
 from finevq.train.model.checkpoint import (
     build_model,
