@@ -12,7 +12,7 @@ Selection = Literal["all"] | Annotated[int, Field(ge=0)]
 
 
 class LoraSettings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """Low-rank adapters (paper, equation 5); with a rank of 0 there are none."""
+    """Low-rank adapters (paper, equation 5); a rank of 0 stands for none."""
 
     rank: int = Field(ge=0)
     alpha: int = Field(ge=1)
@@ -20,7 +20,7 @@ class LoraSettings(BaseModel, extra="forbid", frozen=True, strict=True):
 
 
 class TrainSettings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """All of stage two."""
+    """All settings of stage two; pipeline.toml explains each."""
 
     base: str = Field(min_length=1)
     start: str

@@ -29,7 +29,7 @@ from ..model.trained_weights import save_weights
 from ..settings import TrainSettings
 from .data import RunData, check_features
 from .progress import Progress
-from .reading import Collator
+from .reading import Collator, Samples
 from .runs import claim, is_finished, last_whole_save, run_content
 from .start import fit_score_head, initialise, run_spec, start_from
 from .trainer import FineVQTrainer, NonFiniteLoss
@@ -81,13 +81,14 @@ def train(
         CheckpointError: `train.out` holds another run, the base model cannot be used, or the
             checkpoint at `train.start` does not fit the settings.
         ConfigError: more frames or clips than there are, or a tracker or device that is not there.
-        DatasetError: the train part is empty or has no labels, two datasets have one name, or a
-            video of it has the content of one of the part val.
+        DatasetError: two datasets have one name, or the train part has no labels or a copy of a
+            video of the part val.
         IdentityMismatch: the features were not made with `extraction`.
         StoreError: features are missing.
         NonFiniteLoss: the loss or a gradient became infinite or NaN; the last save is kept.
     """
     _check_losses(settings)
+    start = Path(settings.start) if settings.start else None
     data = RunData.load([dataset, *also])
     spec = run_spec(settings)
     run = run_content(data, store, settings, spec)
@@ -104,21 +105,13 @@ def train(
     _save_memory(model, settings)
     samples, validation = data.samples(store, packer, settings.max_tokens)
     last = last_whole_save(settings.out / "trainer")
-    start = Path(settings.start) if settings.start else None
     if last is None and start:
         start_from(model, info, start)
     elif last is None:
         initialise(model, samples, base.projector)
-    frames = vision.frames if vision else None
     # A score head that does not train says nothing about which epoch is best.
-    choose = settings.score_weight > 0 and data.can_rank_epochs()
-    trainer = FineVQTrainer(
-        model,
-        settings,
-        samples.with_frames(frames),
-        validation.with_frames(frames) if choose else None,
-        progress,
-    )
+    ranked = settings.score_weight > 0 and data.can_rank_epochs()
+    trainer = _trainer(model, settings, samples, validation if ranked else None, vision, progress)
     main = PartialState().is_main_process
     if main:
         claim(settings.out, run)
@@ -188,6 +181,25 @@ def checkpoint_gradients(model: FineVQ) -> None:
             # transformers 5.23 has another name for it, which 5.0 does not know.
             warnings.simplefilter("ignore", FutureWarning)
             module.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _trainer(
+    model: FineVQ,
+    settings: TrainSettings,
+    samples: Samples,
+    validation: Samples | None,
+    vision: Vision | None,
+    progress: Progress,
+) -> FineVQTrainer:
+    """Trainer on features as stored or, in the end-to-end stage, on frames."""
+    frames = vision.frames if vision else None
+    return FineVQTrainer(
+        model,
+        settings,
+        samples.with_frames(frames),
+        None if validation is None else validation.with_frames(frames),
+        progress,
+    )
 
 
 def _run(

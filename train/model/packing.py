@@ -49,7 +49,7 @@ class Packed:
         positions: (L,), for the rotary embedding.
         segments: (L,), 0 for the prefix and k for the k-th question.
         labels: (L,), the token itself where it is to be learned, else -100.
-        decisions: (Q,), index of the token that predicts the choice and holds the score.
+        decisions: (Q,), index of the token that predicts the choice, where the score is read.
         targets: (Q,), float32 scores in [0, 1]; NaN where there is none to learn.
     """
 
@@ -71,12 +71,12 @@ class Packer:
         max_positions: int,
         spec: Spec = DEFAULT,
     ) -> None:
-        """Take what belongs to a base model, and how videos are read.
+        """Look up the special tokens of a tokenizer.
 
         Args:
             tokenizer: the base model's.
-            chat: its template.
-            max_positions: the longest sequence it can read.
+            chat: the base model's template.
+            max_positions: length of the longest sequence that the base model can read.
             spec: tells how many of the stored frames and clips have tokens in the prefix.
 
         Raises:
@@ -128,7 +128,7 @@ class Packer:
     def plan(
         self, layout: Layout, prompts: Sequence[Prompt], max_tokens: int, *, learn: bool
     ) -> list[list[Prompt]]:
-        """Divide the questions of one video into sequences that are not too long.
+        """Divide the questions of one video into sequences of at most `max_tokens`.
 
         Args:
             layout: of the stored features.
@@ -166,9 +166,9 @@ class Packer:
 
         Args:
             layout: of the stored features.
-            prompts: in the order in which they are laid out.
-            learn: True lays out the right answers, where they are known, and labels them; False
-                ends every question where its choice is made.
+            prompts: the questions, in the order that they get in the sequence.
+            learn: with True right answers, where they are known, follow their questions and are
+                labelled; with False every question ends where its choice is made.
 
         Raises:
             CheckpointError: the sequence is longer than the base model can read.
@@ -197,7 +197,7 @@ class Packer:
         )
 
     def _tokens(self, prompt: Prompt, learn: bool) -> tuple[list[int], list[int], list[int]]:
-        """Token ids of the question, of the stem, and of what is laid out behind the question."""
+        """Token ids of the question, of the stem, and of all that follows the question."""
         question, stem = self.encode(self.chat.question(prompt)), self.encode(prompt.stem)
         if not learn or prompt.answer is None:
             return question, stem, stem
@@ -245,11 +245,12 @@ def attention_mask(segments: Tensor, rows: int | None = None) -> Tensor:
 
     Args:
         segments: (B, L).
-        rows: R, of the last tokens, where the others' keys and values are cached; None for all.
+        rows: R, to get only the rows of the last R tokens, as when the keys and values of the
+            others are cached; None for all.
 
     Returns:
-        Bool (B, 1, R, L), True where the row's token sees the column's. Padding sees only itself:
-        a row without any True would be NaN after the softmax.
+        Bool (B, 1, R, L), True where the row's token sees the column's. Padding sees only itself,
+        because a row without any True would be NaN after the softmax.
     """
     length = segments.shape[1]
     first = 0 if rows is None else length - rows
