@@ -9,12 +9,16 @@ from torch import Tensor, nn
 
 from finevq.cache.identity import Identity
 from finevq.dataset.videos import DIMENSIONS
-from finevq.errors import CheckpointError
+from finevq.errors import CheckpointError, IdentityMismatch
+from finevq.train.base.language_model import load_base
+from finevq.train.fit import training as fit
 from finevq.train.fit.reading import Collator, Samples, Source
-from finevq.train.fit.start import fit_score_head
+from finevq.train.fit.start import fit_score_head, initialise
 from finevq.train.fit.training import train
+from finevq.train.fit.training_set import read_training_set
 from finevq.train.model.checkpoint import (
     CheckpointInfo,
+    build_model,
     load_checkpoint,
     read_info,
     write_info,
@@ -26,10 +30,11 @@ from finevq.train.model.spec import Spec
 from finevq.train.prompts import rating
 from finevq.train.settings import LoraSettings
 
-from ...conftest import IDENTITY, SHAPES
+from ...conftest import IDENTITY, SHAPES, dataset_in
 from .._made import model_of, scores_of
-from .._published import write_finevq
+from .._published import write_finevq, write_internvl2
 from ..conftest import MakeSettings
+from ._runs import NO_DROPOUT, refuse, weights
 
 CPU = torch.device("cpu")
 
@@ -173,3 +178,94 @@ def test_start_that_reads_the_same_by_another_number_is_accepted(
     assert info.spec == Spec()
     assert "spec" not in info.run  # the settings say it all
     assert read_info(first.out).spec == Spec(frames=2)
+
+
+def test_run_starts_from_another_checkpoint(
+    dataset, store, make_settings: MakeSettings, tmp_path, monkeypatch
+) -> None:
+    first = make_settings(
+        out=tmp_path / "first", lora=NO_DROPOUT.model_copy(update={"rank": 0}), score_weight=0.0
+    )
+    train(dataset, store, first, {})
+    assert not (first.out / "adapter").exists()
+    monkeypatch.setattr(fit, "initialise", refuse)
+    monkeypatch.setattr(fit, "fit_score_head", refuse)
+    second = make_settings(out=tmp_path / "second", start=str(first.out), learning_rate=1e-9)
+    train(dataset, store, second, {})
+    before, after = weights(first.out), weights(second.out)
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-6)
+    assert any(name.startswith("adapter") for name in after)
+
+
+def test_videos_that_a_start_was_trained_on_are_remembered(
+    dataset, make_dataset, store, make_settings: MakeSettings, tmp_path
+) -> None:
+    first = make_settings(out=tmp_path / "first", epochs=1.0)
+    train(dataset, store, first, {})
+    other = dataset_in(tmp_path / "other", {"test": 5, "train": 1, "val": 3})
+    second = make_settings(out=tmp_path / "second", start=str(first.out), epochs=1.0)
+    train(other, store, second, {})
+    seen = read_training_set(second.out)
+    assert seen is not None
+    assert seen["video"].tolist() == [f"made/train{i}.mp4" for i in range(5)]
+    assert seen["sha256"].is_unique
+
+
+def test_start_of_another_base_or_features_is_refused(
+    dataset, store, make_settings: MakeSettings, tmp_path
+) -> None:
+    first = make_settings(out=tmp_path / "first", epochs=1.0)
+    info = train(dataset, store, first, {})
+    again = make_settings(out=tmp_path / "again", start=str(first.out))
+    write_info(replace(info, features={"spatial": {"frames": 9}}), first.out)
+    with pytest.raises(IdentityMismatch, match=r"was trained on other features: .*spatial\.frames"):
+        train(dataset, store, again, {})
+    write_info(replace(info, base_hash="0" * 64), first.out)
+    with pytest.raises(CheckpointError, match=r"has the base model embedded \(000000000000\), not"):
+        train(dataset, store, again, {})
+
+
+@pytest.mark.parametrize(("key", "value"), [("rank", 2), ("alpha", 16)])
+def test_start_with_another_lora_is_refused(
+    dataset, store, make_settings: MakeSettings, tmp_path, key, value
+) -> None:
+    first = make_settings(out=tmp_path / "first", epochs=1.0)
+    train(dataset, store, first, {})
+    lora = first.lora.model_copy(update={key: value})
+    again = make_settings(out=tmp_path / "again", start=str(first.out), lora=lora)
+    with pytest.raises(CheckpointError, match=rf"has a LoRA with a {key} of .*, not {value}: set"):
+        train(dataset, store, again, {})
+
+
+def test_run_on_a_published_base_starts_from_its_projector(
+    dataset, store, make_settings: MakeSettings, tmp_path: Path, monkeypatch
+) -> None:
+    published = write_internvl2(tmp_path / "base")
+    settings = make_settings(base=str(tmp_path / "base"), precision="bfloat16", epochs=1.0)
+    starts = []
+
+    def remembering(model, samples, state):
+        initialise(model, samples, state)
+        starts.append(model.spatial_projector[1].weight.clone())
+
+    monkeypatch.setattr(fit, "initialise", remembering)
+    info = train(dataset, store, settings, {})
+    assert torch.equal(starts[0], published["mlp1.1.weight"].float())
+    assert (info.base, info.precision) == (settings.base, "bfloat16")
+    model, _, _ = load_checkpoint(settings.out)
+    assert not torch.equal(model.spatial_projector[1].weight, starts[0])
+    trained = weights(settings.out)
+    assert all(t.dtype == torch.float32 for t in trained.values())
+    assert any(t.abs().max() > 0 for n, t in trained.items() if "lora_B" in n)
+
+
+def test_published_projector_of_another_width_is_not_used(store, dataset, made_info) -> None:
+    base = load_base("embedded", "float32")
+    model, packer = build_model(made_info, base)
+    samples = Samples(store, [Source(dataset, list(dataset), {})], packer)
+    initialise(model, samples, None)
+    expected = model.spatial_projector[1].weight.clone()
+    model.spatial_projector[1].weight.data.zero_()
+    initialise(model, samples, {"0.weight": torch.ones(48)})
+    assert torch.equal(model.spatial_projector[1].weight, expected)
