@@ -27,9 +27,9 @@ from peft import get_peft_model
 from shared_prefix import FULL, batches, made_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from finevq.train.fit.speed import PEAKS, flops_per_token
-from finevq.train.model.checkpoint import lora_config
+from finevq.train.fit.progress import PEAKS, flops_per_token
 from finevq.train.model.packing import attention_mask
+from finevq.train.model.trained_weights import lora_config
 from finevq.train.settings import LoraSettings
 
 ROUNDS = 3

@@ -121,7 +121,7 @@ def score_changes(checkpoint: Path, folder: Path, count: int) -> dict[str, objec
     model, packer, info = load_checkpoint(checkpoint)
     encoder = Encoder(ExtractSettings.model_validate(info.extract))
     predictor = Predictor(model, packer, encoder.device)
-    prompts = [rating(dimension, profile=info.profile) for dimension in DIMENSIONS]
+    prompts = [rating(dimension, profile=info.spec.profile) for dimension in DIMENSIONS]
 
     def scores(path: Path, **resizes: Resize) -> np.ndarray:
         right = {name: getattr(decoding, name) for name in resizes}

@@ -30,7 +30,7 @@ def main() -> None:
     model, packer, info = load_checkpoint(given.checkpoint)
     encoder = Encoder(ExtractSettings.model_validate(info.extract))
     predictor = Predictor(model, packer, encoder.device)
-    prompts = [rating(dimension, profile=info.profile) for dimension in DIMENSIONS]
+    prompts = [rating(dimension, profile=info.spec.profile) for dimension in DIMENSIONS]
     changes, words = [], 0
     for video in given.videos:
         features = encoder.encode(decode(video, encoder.sampling))

@@ -21,7 +21,7 @@ from finevq.dataset.questions import Question, classify
 from finevq.dataset.videos import DIMENSIONS, DISTORTION_DIMENSIONS
 from finevq.train.base.language_model import load_base
 from finevq.train.model.checkpoint import CheckpointInfo, build_model
-from finevq.train.model.finevq import FineVQ, counted
+from finevq.train.model.finevq import FineVQ, loss_counts
 from finevq.train.model.packing import Layout, Packer, collate
 from finevq.train.prompts import Prompt, rating
 
@@ -96,7 +96,7 @@ def main() -> None:
                 weight.normal_(std=0.02)
     spatial, motion = torch.randn(1, 8, 256, 4096), torch.randn(1, 8, 2304)
     together, alone = batches(packer, FULL)
-    counts = counted(together["labels"], together["targets"])
+    counts = loss_counts(together["labels"], together["targets"])
 
     def step(parts: list[dict[str, Tensor]]) -> tuple[float, float]:
         start, loss = time.perf_counter(), 0.0

@@ -52,20 +52,20 @@ def _add_preset(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(given: argparse.Namespace) -> None:
-    chosen = _named(PRESETS, given.preset) + _named(VARIANTS, given.variant)
+    overrides = _named(PRESETS, given.preset) + _named(VARIANTS, given.variant)
     if given.end_to_end:
-        chosen.append("train.end_to_end=true")
-    run_train(load(given, chosen))
+        overrides.append("train.end_to_end=true")
+    run_train(load(given, overrides))
 
 
 def _ablate(given: argparse.Namespace) -> None:
     from ..config import load_config
 
     def configured(name: str, *more: str) -> "Config":
-        chosen = _named(PRESETS, given.preset) + _named(VARIANTS, name) + given.overrides
+        overrides = _named(PRESETS, given.preset) + _named(VARIANTS, name) + given.overrides
         folder = given.out / name
         places = [f"train.out={folder / 'checkpoint'}", f"evaluate.out={folder / 'evaluation'}"]
-        return load_config(given.config, [*chosen, *places, *more])[0]
+        return load_config(given.config, [*overrides, *places, *more])[0]
 
     # All names and settings are checked before the first run starts.
     configs = {name: configured(name) for name in given.variants}
@@ -75,7 +75,7 @@ def _ablate(given: argparse.Namespace) -> None:
     for name, trained in configs.items():
         run_train(trained)
         measured = trained
-        if trained.train.end_to_end:  # its LoRA makes features of its own
+        if trained.train.end_to_end:  # features with its own LoRA of the image encoder
             measured = configured(
                 name,
                 f"extract.spatial.adapter={trained.train.out / 'vision_adapter'}",
@@ -94,11 +94,11 @@ def _check_variant(name: str, config: "Config", overrides: Sequence[str]) -> Non
     """Refuse a variant that the store or torchrun does not allow, or that `--set` would undo.
 
     Raises:
-        ConfigError: as it says.
-        FineVQError: as `finevq.train.fit.training.check_features`.
+        ConfigError: the variant is refused.
+        FineVQError: as `finevq.train.fit.data.check_features`.
     """
     from ..cache.store import FeatureStore
-    from ..train.fit.training import check_features
+    from ..train.fit.data import check_features
 
     own = {setting.split("=")[0] for setting in _named(VARIANTS, name)}
     undone = own.intersection(override.split("=")[0].strip() for override in overrides)
@@ -116,30 +116,30 @@ def _check_variant(name: str, config: "Config", overrides: Sequence[str]) -> Non
 
 
 def _named(file: Path, name: str | None) -> list[str]:
-    """The settings of that name as overrides; none without a name.
+    """The settings of a named table as overrides; none without a name.
 
     Raises:
         ConfigError: there is no such name.
     """
     if name is None:
         return []
-    known = tomllib.loads(file.read_text("utf-8"))
-    if name not in known:
+    tables = tomllib.loads(file.read_text("utf-8"))
+    if name not in tables:
         raise ConfigError(
-            f"no {file.stem.removesuffix('s')} {name!r}; there are {', '.join(known)}"
+            f"no {file.stem.removesuffix('s')} {name!r}; there are {', '.join(tables)}"
         )
-    return _overrides(known[name], "train")
+    return _overrides(tables[name], "train")
 
 
 def _overrides(settings: Mapping[str, Any], prefix: str) -> list[str]:
-    found = []
+    overrides = []
     for key, value in settings.items():
         dotted = f"{prefix}.{key}"
         if isinstance(value, dict):
-            found += _overrides(value, dotted)
+            overrides += _overrides(value, dotted)
         else:
-            found.append(f"{dotted}={json.dumps(value)}")
-    return found
+            overrides.append(f"{dotted}={json.dumps(value)}")
+    return overrides
 
 
 def run_train(config: "Config") -> None:

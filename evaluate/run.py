@@ -70,7 +70,8 @@ def evaluate(
     settings.out.mkdir(parents=True, exist_ok=True)
     made_by = _made_by(checkpoint, store)
     questions = load_questions(dataset)
-    wanted = expected(dataset, part.extracted, questions, info.profile)
+    profile = info.spec.profile
+    wanted = expected(dataset, part.extracted, questions, profile)
     path = settings.out / PREDICTIONS
     predictions = read_predictions(path, made_by)
     long_enough = predictions["free_text"] >= settings.free_text
@@ -78,7 +79,7 @@ def evaluate(
     if missing:
         predictor = _predictor(checkpoint, device, max_tokens, settings.free_text)
         per_batch = settings.videos_per_batch
-        new = predict(predictor, dataset, missing, questions, store.read, info.profile, per_batch)
+        new = predict(predictor, dataset, missing, questions, store.read, profile, per_batch)
         if state.is_main_process:
             kept = predictions[~predictions["video"].isin([video.id for video in missing])]
             predictions = store_as_they_come(path, made_by, kept, new, len(missing), progress)

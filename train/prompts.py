@@ -1,4 +1,4 @@
-"""What the language model reads: one visual prefix a video, then its questions.
+"""The text that the language model reads: one visual prefix a video, then its questions.
 
 The chat templates are those of the published InternVL models, the order that of the official
 FineVQ: the video comes first and the question last. That order is what lets all questions of a
@@ -18,15 +18,15 @@ PROMPTS_VERSION = 1
 IMAGE, IMAGE_START, IMAGE_END = "<IMG_CONTEXT>", "<img>", "</img>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 SPECIAL = (TURN_START, TURN_END, IMAGE_START, IMAGE_END, IMAGE)
-"""What the tokenizer of any base model must read as one token each."""
+"""The tokenizer of any base model must read each of these as one token."""
 
 
 @dataclass(frozen=True)
 class Prompt:
     """One question on one video.
 
-    The model's choice is read at the last token before the option: level words, Yes and No, or
-    letters are compared there, and the score head reads the hidden state of the same token.
+    The model chooses at the last token before the option: there the options' probabilities are
+    compared (level words, Yes and No, or letters), and there the score head reads the hidden state.
 
     Attributes:
         task: "score" for a rating in one dimension, "question" for any other.
@@ -34,8 +34,8 @@ class Prompt:
         text: the question.
         stem: how the answer starts, up to the choice.
         options: the choices.
-        answer: the right choice, None where it is not known.
-        target: the right score in [0, 1], None where there is none.
+        answer: the right option, None where it is not known.
+        target: the right score in [0, 1], None where it is not known.
     """
 
     task: str
@@ -47,7 +47,7 @@ class Prompt:
     target: float | None = None
 
     def reply(self, option: str) -> str:
-        """The whole answer with one of the options."""
+        """The whole answer, with one of the options as the choice."""
         return f"{self.stem} {option}." if self.stem else option
 
 
@@ -66,12 +66,12 @@ class Chat:
     begin: str = ""
 
     def prefix(self, frames: int, tokens: int, clips: int) -> str:
-        """The shared part: system message, frames and motion, up to where the question starts.
+        """The part that all questions share: system message, frames and motion.
 
         Args:
-            frames: spatial frames.
+            frames: number of frames.
             tokens: image tokens a frame.
-            clips: motion tokens, one a clip; without any nothing is said of motion.
+            clips: motion tokens, one a clip; with none the prefix does not mention motion.
         """
         pictures = "".join(
             f"Frame{number}: {IMAGE_START}{IMAGE * tokens}{IMAGE_END}\n"
@@ -115,8 +115,8 @@ class Profile:
 
     Attributes:
         tag: what stands in front of every question.
-        overall: the stem of the overall rating's answer.
-        other: the stem of the others, with the dimension as `{}` where it is named.
+        overall: the stem of the answer to the overall rating.
+        other: the stem of the answers to the others; `{}` in it stands for the dimension.
     """
 
     tag: str
@@ -127,9 +127,9 @@ class Profile:
 ProfileName = Literal["finevq", "official"]
 
 PROFILES: Mapping[ProfileName, Profile] = {
-    # The dimension comes last but one, next to where the score is read.
+    # The dimension is the last word but one: the score is read right behind it.
     "finevq": Profile("", "Its quality overall is", "Its quality in {} is"),
-    # The data files of the published models have the tag as plain text in the question.
+    # In the data files of the published models the tag is plain text in the question.
     "official": Profile(
         "<|video|> ", "The overall quality of the video is", "The quality of this video is"
     ),
@@ -137,7 +137,7 @@ PROFILES: Mapping[ProfileName, Profile] = {
 
 
 def rating(dimension: str, target: float | None = None, profile: ProfileName = "finevq") -> Prompt:
-    """The prompt that asks for the level and the score of one dimension."""
+    """The prompt that asks for level and score in one dimension."""
     wording = PROFILES[profile]
     text = f"Considering the {dimension} dimension, how would you rate the quality of this video?"
     if dimension == "overall":
@@ -165,5 +165,5 @@ def prompts_for(
         for d in DIMENSIONS
     ]
     tag = PROFILES[profile].tag
-    asked = [Prompt("question", q.kind, tag + q.text, "", q.options, q.answer) for q in questions]
-    return ratings + asked
+    others = [Prompt("question", q.kind, tag + q.text, "", q.options, q.answer) for q in questions]
+    return ratings + others

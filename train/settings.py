@@ -7,12 +7,12 @@ from pydantic import BaseModel, Field
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
-Used = Literal["all"] | Annotated[int, Field(ge=0)]
-"""How many of the stored frames or clips are looked at."""
+Selection = Literal["all"] | Annotated[int, Field(ge=0)]
+"""How many of the stored frames or clips the model reads."""
 
 
 class LoraSettings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """Low-rank adapters (paper, equation 5); with a rank of 0 there are none."""
+    """Low-rank adapters (paper, equation 5); a rank of 0 stands for none."""
 
     rank: int = Field(ge=0)
     alpha: int = Field(ge=1)
@@ -20,7 +20,7 @@ class LoraSettings(BaseModel, extra="forbid", frozen=True, strict=True):
 
 
 class TrainSettings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """All of stage two."""
+    """All settings of stage two; pipeline.toml explains each."""
 
     base: str = Field(min_length=1)
     start: str
@@ -29,7 +29,7 @@ class TrainSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     device: Literal["auto", "cpu", "cuda"]
     precision: Precision
     frames: Literal["all"] | Annotated[int, Field(ge=1)]
-    clips: Used
+    clips: Selection
     end_to_end: bool
     epochs: float = Field(gt=0)
     probe_epochs: int = Field(ge=0)

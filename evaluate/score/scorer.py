@@ -65,7 +65,7 @@ class Scorer:
                 f"{'; '.join(differences[:3])}"
             )
         self.predictor = Predictor(model, packer, placed, max_tokens=max_tokens)
-        self.prompts = prompts(self.info.profile)
+        self.prompts = prompts(self.info.spec.profile)
         self.training_labels = _training_labels(folder)
 
     def score(self, path: str | Path) -> ScoreCard:

@@ -13,7 +13,7 @@ from transformers import LlamaConfig
 
 FUSED = ("q_proj", "k_proj", "v_proj")
 
-STORED = {
+STORED_PARTS = {
     "model.embed_tokens.": "model.tok_embeddings.",
     "lm_head.": "output.",
     **{f".self_attn.{part}.": ".attention.wqkv." for part in FUSED},
@@ -24,9 +24,9 @@ STORED = {
     ".input_layernorm.": ".attention_norm.",
     ".post_attention_layernorm.": ".ffn_norm.",
 }
-"""Llama's names and InternLM2's; what is not here has one name in both."""
+"""Parts of names in a Llama, and what InternLM2 has in their place; others are the same."""
 
-SAME = (
+SHARED_SETTINGS = (
     "vocab_size",
     "hidden_size",
     "intermediate_size",
@@ -41,8 +41,8 @@ SAME = (
 
 
 def stored_name(name: str) -> str:
-    """InternLM2's name of a Llama's tensor; the same for q, k and v of one layer."""
-    for llama, internlm2 in STORED.items():
+    """InternLM2's name of a Llama's tensor; q, k and v of one layer share theirs."""
+    for llama, internlm2 in STORED_PARTS.items():
         if llama in name:
             return name.replace(llama, internlm2)
     return name
@@ -73,7 +73,7 @@ def llama_config(config: Mapping[str, Any]) -> LlamaConfig:
     """
     bias = config.get("bias", False)
     return LlamaConfig(
-        **{key: config[key] for key in SAME},
+        **{key: config[key] for key in SHARED_SETTINGS},
         attention_bias=bias,
         rope_parameters={"rope_type": "default", "rope_theta": float(config["rope_theta"])},
         bos_token_id=None,

@@ -1,8 +1,8 @@
 """Tokenizers of base models, made from the files of the checkpoint; none of its code is run.
 
-InternLM2's is SentencePiece itself. Its BPE model can be rewritten as a list of merges for a fast
-tokenizer, but the scores that order the merges tie, and a tie that breaks the other way gives other
-tokens for the same text.
+InternLM2's tokenizer is SentencePiece itself. Its BPE model could be rewritten as a list of merges
+for a fast tokenizer, but some of the scores that order the merges are equal, and another order of
+these gives other tokens for the same text.
 """
 
 import re
@@ -18,7 +18,7 @@ from ...weights import Weights
 
 
 class Tokenizer(Protocol):
-    """What the packing needs of a tokenizer; transformers' own ones have it too."""
+    """The methods of a tokenizer that packing uses; those of transformers have them too."""
 
     def __len__(self) -> int:
         """The size of the vocabulary with all added tokens."""
@@ -29,24 +29,24 @@ class Tokenizer(Protocol):
         ...
 
     def decode(self, token_ids: list[int]) -> Any:
-        """The text of token ids, a str; transformers' own can also take many and give a list."""
+        """The text of token ids, a str; transformers' types also allow a list of texts."""
         ...
 
 
 class InternLM2Tokenizer:
     """SentencePiece pieces between special tokens, which are split off first.
 
-    White space beside a special token stays as it is, and no space is put in front of a text.
+    White space beside a special token is kept, and no space is put in front of a text.
     """
 
     def __init__(
         self, pieces: SentencePieceProcessor, special: dict[str, int], begin: Sequence[int] = ()
     ) -> None:
-        """Join a SentencePiece model and the tokens added to it.
+        """Combine a SentencePiece model with the tokens that were added to it.
 
         Args:
             pieces: the model.
-            special: id of each special token; one of an unused piece replaces that piece.
+            special: id of each special token; a token with the id of a piece replaces it.
             begin: ids that stand in front of every text when special tokens are to be added.
         """
         self._pieces = pieces

@@ -30,7 +30,7 @@ from ...extract.encode.vision_lora import TARGETS
 from ...extract.settings import ExtractSettings
 from ..model.checkpoint import CheckpointInfo
 from ..settings import LoraSettings, TrainSettings
-from .trainer import Progress
+from .progress import Progress
 from .training import Vision, train
 
 
@@ -48,13 +48,14 @@ def train_end_to_end(
     Args:
         dataset: videos with labels, questions and the split; their files must be there.
         store: features of all videos of both parts, without a LoRA.
-        settings: of the training.
-        extraction: which made the features.
-        progress: told of every step.
+        settings: the training's.
+        extraction: the `[extract]` settings that made the features.
+        progress: is called after every step.
         also: more datasets to learn.
 
     Returns:
-        What the checkpoint is: its features and its `[extract]` settings are those with the LoRA.
+        The content of checkpoint.json; its features and `[extract]` settings are those with the
+        LoRA.
 
     Raises:
         ConfigError: the features have a LoRA already, or `settings` ask for none.
@@ -92,7 +93,7 @@ class VisionEncoder(nn.Module):
     std: Tensor
 
     def __init__(self, spatial: SpatialEncoder, lora: LoraSettings) -> None:
-        """Put a LoRA into an image encoder; it starts at zero, and changes nothing.
+        """Put a LoRA into an image encoder; it starts at zero, where it changes nothing.
 
         Attributes:
             vit: peft's model around the encoder's.
@@ -131,7 +132,7 @@ class VisionEncoder(nn.Module):
 
 @dataclass(frozen=True)
 class FrameReader:
-    """Decodes the spatial frames of a video."""
+    """Decodes the spatial frames of a video; can be pickled, for reading processes."""
 
     sampling: Sampling
 
@@ -150,7 +151,7 @@ class FrameReader:
 def _with_adapter(
     info: CheckpointInfo, folder: Path, extraction: ExtractSettings
 ) -> CheckpointInfo:
-    """What checkpoint.json says with the features that the LoRA in the folder makes."""
+    """The content of checkpoint.json, with the features that the LoRA in the folder makes."""
     adapter = str((folder / "vision_adapter").absolute())
     spatial = extraction.spatial.model_copy(update={"adapter": adapter})
     adapted = extraction.model_copy(update={"spatial": spatial})

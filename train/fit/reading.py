@@ -20,12 +20,12 @@ from ...dataset.splits import Part, load_split
 from ...dataset.videos import Dataset, Video
 from ...errors import StoreError
 from ..model.packing import Layout, Packed, Packer, collate
-from ..prompts import Prompt, prompts_for
+from ..prompts import ProfileName, Prompt, prompts_for
 
 
 @dataclass(frozen=True)
 class Source:
-    """Videos of one dataset, and what is asked of them beside the six ratings."""
+    """Videos of one dataset, and the questions on them beside the six ratings, by video."""
 
     dataset: Dataset
     videos: Sequence[Video]
@@ -41,10 +41,11 @@ class Source:
         """Some of its videos."""
         return replace(self, videos=videos)
 
-    def prompts(self) -> Iterator[tuple[Video, list[Prompt]]]:
-        """What each video is asked."""
+    def prompts(self, profile: ProfileName) -> Iterator[tuple[Video, list[Prompt]]]:
+        """Each video with its prompts, ratings in a profile's wording."""
         for video in self.videos:
-            yield video, prompts_for(self.dataset, video, self.questions.get(video.id, []))
+            questions = self.questions.get(video.id, [])
+            yield video, prompts_for(self.dataset, video, questions, profile)
 
 
 class Sample(NamedTuple):
@@ -59,8 +60,8 @@ class Sample(NamedTuple):
 class Samples(TorchDataset[Sample]):
     """Sequences of videos: one a video, or several where its questions are too many.
 
-    It can be pickled, for reading processes; each then opens the store for itself. Questions are
-    packed when they are read (1 ms), so that all it holds is text.
+    It can be pickled, for reading processes; each then opens the store for itself. It holds
+    questions as text and packs them when a sample is read, which takes 1 ms.
     """
 
     def __init__(
@@ -76,8 +77,8 @@ class Samples(TorchDataset[Sample]):
         Args:
             store: the videos' features.
             sources: the videos, of one dataset or of several, each with a MOS range of its own.
-            packer: of the model's tokenizer.
-            max_tokens: of a sequence; without it every video takes one.
+            packer: the model's.
+            max_tokens: of a sequence, at most; without it as many as the base model reads.
 
         Raises:
             CheckpointError: a sequence would be longer than it may be.
@@ -90,7 +91,7 @@ class Samples(TorchDataset[Sample]):
         self.sequences = [
             (video, sequence)
             for source in sources
-            for video, prompts in source.prompts()
+            for video, prompts in source.prompts(packer.spec.profile)
             for sequence in packer.plan(self.layout, prompts, limit, learn=True)
         ]
 
@@ -135,7 +136,7 @@ class Collator:
 
 
 def layout_of(store: FeatureStore) -> Layout:
-    """The numbers of visual tokens that a store's features give."""
+    """The numbers of visual tokens of a video, by the shapes of a store's features."""
     frames, tokens, _ = store.layout.shapes["spatial"]
     clips, _ = store.layout.shapes["motion"]
     return Layout(frames, tokens, clips)
@@ -145,7 +146,7 @@ def in_store(store: FeatureStore, videos: Sequence[Video], what: str) -> list[Vi
     """The videos that have features; those whose extraction failed are left out.
 
     Raises:
-        StoreError: some were not extracted yet, or none is left; `what` names them in the message.
+        StoreError: some were not extracted yet, or none is left; the message calls them `what`.
     """
     records = store.records()
     missing = [video.id for video in videos if video.id not in records]

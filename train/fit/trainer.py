@@ -1,13 +1,13 @@
-"""transformers.Trainer for FineVQ: exact losses on many devices, its own saves, and the live line.
+"""transformers.Trainer for FineVQ: exact losses on many devices, and saves of what is trained.
 
-The two losses of a step are sums over all its forward passes and devices, divided by the number of
-tokens and scores of them all. So a step on 4 devices with 2 passes of 2 videos is the step of one
-device with 16 videos, whatever the videos' numbers of questions and labels.
+The two losses of a step are sums over all its forward passes and devices, divided by the numbers
+of tokens and scores in all of them. So a step on 4 devices with 2 passes of 2 videos is the step of
+one device with 16 videos, whatever the videos' numbers of questions and labels.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +30,19 @@ from transformers.integrations.integration_utils import get_available_reporting_
 
 from ...dataset.videos import DIMENSIONS
 from ...errors import ConfigError, FineVQError
-from ..model.checkpoint import load_weights, save_weights
-from ..model.finevq import FineVQ, counted
+from ..model.finevq import FineVQ, loss_counts
+from ..model.trained_weights import load_weights, save_weights
 from ..settings import TrainSettings
+from .progress import Meter, Progress, Reporter, flops_per_token, peak_of
 from .reading import Collator, Samples
-from .speed import Meter, flops_per_token, peak_of
 
 LOG = logging.getLogger(__name__)
 
 FEWEST_LABELS = 3
-"""Of a dimension on the validation part, below which its rank correlation says nothing."""
+"""A dimension with fewer labels on the validation part has no rank correlation that says much."""
 
 LOGGED = 0.01
 """Share of a run's steps after which losses and rates are logged."""
-
-Progress = Callable[[int, int, str], None]
-"""Called with the number of finished steps, their total, and a line on how it goes."""
 
 
 class NonFiniteLoss(FineVQError):
@@ -67,10 +64,10 @@ class FineVQTrainer(Trainer):
 
         Args:
             model: on any device.
-            settings: of the training.
+            settings: the training's.
             samples: to train on.
-            validation: to choose the epoch by; None takes the last epoch.
-            progress: told of every step.
+            validation: to choose the epoch by; with None the last epoch is kept.
+            progress: is called after every step.
 
         Raises:
             ConfigError: a tracker or device that is not there.
@@ -86,32 +83,32 @@ class FineVQTrainer(Trainer):
         self.model_accepts_loss_kwargs = True  # the counts of a whole step, see compute_loss
         self.remove_callback(PrinterCallback)
         self.samples = samples
-        self.numbers: list[int] = []  # of the step's samples
+        self.step_samples: list[int] = []  # numbers of the samples in the current step
         length = len(samples[0].packed.input_ids)
         self.meter = Meter(
             flops_per_token(model, length),
             peak_of(self.args.device, settings.precision),
             self.accelerator.num_processes,
         )
-        self.add_callback(_Reporter(self.meter, progress))
-        self.add_callback(_Keeper(self, settings.save_every))
+        self.add_callback(Reporter(self.meter, progress))
+        self.add_callback(_Saver(self, settings.save_every))
         if settings.patience and validation is not None:
             self.add_callback(EarlyStoppingCallback(settings.patience))
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor | int | None]:
-        """The forward passes of one step, and the counts of them on all devices."""
+        """The batches of a step on this device, and its loss counts on all devices."""
         began = time.perf_counter()
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.meter.waited += time.perf_counter() - began
-        self.meter.loss, self.numbers = 0.0, []
+        self.meter.loss, self.step_samples = 0.0, []
         for batch in batches:
-            self.meter.count(batch)
-            self.numbers += batch["samples"].tolist()
+            self.meter.add_batch(batch)
+            self.step_samples += batch["samples"].tolist()
         if not batches:
             return batches, None
-        counts = torch.stack([counted(batch["labels"], batch["targets"]) for batch in batches])
+        counts = torch.stack([loss_counts(batch["labels"], batch["targets"]) for batch in batches])
         total: Tensor = self.accelerator.reduce(counts.sum(dim=0).to(device), "sum")
         return batches, total
 
@@ -122,7 +119,7 @@ class FineVQTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The loss of one forward pass, as its share of the step's.
+        """The share of one forward pass in the step's loss.
 
         Raises:
             NonFiniteLoss: it is infinite or NaN while training.
@@ -140,7 +137,7 @@ class FineVQTrainer(Trainer):
                 f"the loss became {value} in step {self.state.global_step + 1}, with the videos "
                 f"{self.samples.names(numbers.tolist())}"
             )
-        self.meter.learn(value, output.language_loss, output.score_loss)
+        self.meter.add_losses(value, output.language_loss, output.score_loss)
         return loss
 
     def check_gradients(self) -> None:
@@ -151,16 +148,16 @@ class FineVQTrainer(Trainer):
         """
         gradients = [w.grad for w in self._finevq().parameters() if w.grad is not None]
         if self.args.fp16 or torch.nn.utils.get_total_norm(gradients).isfinite():
-            return  # in float16 such a step is left out and the scale lowered, by design
+            return  # in float16 Trainer leaves such a step out and lowers the gradients' scale
         raise NonFiniteLoss(
             f"a gradient became infinite or NaN in step {self.state.global_step + 1}, with the "
-            f"videos {self.samples.names(self.numbers)}"
+            f"videos {self.samples.names(self.step_samples)}"
         )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log with the rates beside the loss."""
+        """Log the loss with the rates and the two losses beside it."""
         if "loss" in logs:
-            logs = logs | self.meter.rates() | self.meter.losses(self.state.global_step)
+            logs = logs | self.meter.rates() | self.meter.mean_losses(self.state.global_step)
         super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -180,8 +177,8 @@ class FineVQTrainer(Trainer):
         return model
 
 
-class _Keeper(TrainerCallback):
-    """Keeps what can be gone on with: no step with bad gradients, and a save every few steps."""
+class _Saver(TrainerCallback):
+    """Saves every few steps, and stops a step whose gradients would spoil the weights."""
 
     def __init__(self, trainer: FineVQTrainer, save_every: int) -> None:
         self.trainer = trainer
@@ -199,60 +196,6 @@ class _Keeper(TrainerCallback):
             control.should_save = True
 
 
-class _Reporter(TrainerCallback):
-    """Tells the caller of every step, and the log of every epoch."""
-
-    def __init__(self, meter: Meter, progress: Progress) -> None:
-        self.meter = meter
-        self.progress = progress
-        self.srcc: float | None = None
-        self.first = 0
-        self.began = time.perf_counter()
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.first, self.began = state.global_step, time.perf_counter()
-        self.meter.losses(state.global_step)
-        self.meter.restart()
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        logs: dict[str, float] = kwargs.get("logs") or {}
-        if not state.is_world_process_zero:
-            return
-        if "eval_srcc" in logs:
-            self.srcc = logs["eval_srcc"]
-            LOG.info("epoch %.2f: validation SRCC %.4f", state.epoch, self.srcc)
-        elif "loss" in logs:
-            done = max(state.global_step - self.first, 1)
-            left = (time.perf_counter() - self.began) / done * (state.max_steps - self.first - done)
-            LOG.info(
-                "epoch %.2f: training loss %.4f, %s, %d:%02d:%02d left",
-                state.epoch,
-                logs["loss"],
-                self.meter.line(),
-                left // 3600,
-                left % 3600 // 60,
-                left % 60,
-            )
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.meter.restart()  # validation and saving are not training
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if not state.is_world_process_zero:
-            return
-        srcc = "" if self.srcc is None else f", SRCC {self.srcc:.3f}"
-        line = f"loss {self.meter.loss:.3f}{srcc}, {self.meter.line()}"
-        self.progress(state.global_step, state.max_steps, line)
-
-
 def validation_srcc(prediction: EvalPrediction) -> dict[str, float]:
     """SRCC of each dimension on the validation part, and their mean, by which the epoch is chosen.
 
@@ -261,27 +204,27 @@ def validation_srcc(prediction: EvalPrediction) -> dict[str, float]:
     """
     scores: NDArray[Any] = np.asarray(prediction.predictions)
     targets: NDArray[Any] = np.asarray(prediction.label_ids)
-    found: dict[str, float] = {}
+    srcc: dict[str, float] = {}
     for column, dimension in enumerate(DIMENSIONS):  # the ratings come first in every video
         known = ~np.isnan(targets[:, column])
         score, target = scores[known, column], targets[known, column]
         if len(score) >= FEWEST_LABELS and np.ptp(score) > 0 and np.ptp(target) > 0:
-            found[f"srcc_{dimension}"] = float(spearmanr(score, target).statistic)
-    return {"srcc": float(np.mean(list(found.values()))) if found else -1.0, **found}
+            srcc[f"srcc_{dimension}"] = float(spearmanr(score, target).statistic)
+    return {"srcc": float(np.mean(list(srcc.values()))) if srcc else -1.0, **srcc}
 
 
 def arguments(settings: TrainSettings, *, validate: bool) -> TrainingArguments:
-    """The settings in Trainer's words.
+    """The settings as Trainer's arguments.
 
     Raises:
         ConfigError: a tracker or device that is not there.
     """
-    known = get_available_reporting_integrations()
+    available = get_available_reporting_integrations()
     for tracker in settings.trackers:
-        if tracker not in known:
+        if tracker not in available:
             raise ConfigError(
                 f"train.trackers: {tracker!r} is not installed or not known to transformers; here "
-                f"are {', '.join(known) or 'none'}"
+                f"are {', '.join(available) or 'none'}"
             )
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError('train.device = "cuda": torch sees no GPU; set it to "auto" or "cpu"')

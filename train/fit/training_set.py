@@ -1,9 +1,9 @@
-"""What a checkpoint was trained on: its videos by content, and their labels.
+"""The videos that a checkpoint was trained on, with the hashes of their files and their labels.
 
-training.csv    video,sha256,color,noise,artifact,blur,temporal,overall
+    training.csv    video,sha256,color,noise,artifact,blur,temporal,overall
 
-Evaluation needs the hashes to tell whether a video that it measures was seen in training, and
-scoring needs the labels to say where a score lies among those of the training part.
+By the hashes evaluation tells whether a video that it measures was seen in training; by the labels
+scoring says where a score lies among those of the training part.
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ def write_training_set(
 
     Args:
         folder: of the checkpoint.
-        videos: of the training part that have features.
-        store: of these features, which knows the hash of each file.
+        videos: the training part's videos that have features.
+        store: the store of these features, which knows the hash of each file.
         start: the checkpoint that training started from, whose videos this one has seen as well.
 
     Raises:
-        CheckpointError: that one's training.csv is damaged.
+        CheckpointError: the training.csv of `start` is damaged.
     """
     records = store.records()
     rows = [

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from ..settings import Used
-from .packing import IGNORE, attention_mask, picked
+from .packing import IGNORE, attention_mask
+from .spec import DEFAULT, Spec, selected_indices
 
 
 def projector(width: int, hidden: int) -> nn.Sequential:
@@ -54,12 +54,12 @@ def score_head(hidden: int, final_relu: bool = False) -> nn.Sequential:
 
 @dataclass
 class Output(ModelOutput):
-    """What a forward pass gives; B videos with up to Q questions.
+    """The result of a forward pass over B videos with up to Q questions.
 
     Attributes:
         loss: the weighted sum of the two below (paper, equation 8); None without labels.
-        scores: (B, Q), float32, the score head at each decision.
-        decisions: (B, Q, H), hidden states there, in the language model's dtype.
+        scores: (B, Q), float32, the score head's value at each decision.
+        decisions: (B, Q, H), the hidden states at the decisions, in the language model's dtype.
         language_loss: mean cross entropy of the answers' tokens (equation 6).
         score_loss: mean L1 of the scores that have a target (equation 7).
     """
@@ -81,38 +81,33 @@ class FineVQ(nn.Module):
         spatial_width: int,
         motion_width: int,
         image_id: int,
-        frames: Used = "all",
-        clips: Used = "all",
+        spec: Spec = DEFAULT,
         language_weight: float = 1.0,
         score_weight: float = 1.0,
-        final_relu: bool = False,
         vision: nn.Module | None = None,
     ) -> None:
         """Put a model together; projectors and score head are fresh.
 
         Args:
             language_model: with a LoRA, or frozen without one.
-            spatial_width: of a stored spatial token.
-            motion_width: of a stored motion vector.
-            image_id: the token that stands for a visual one.
-            frames: how many of the stored frames it looks at.
-            clips: how many of the stored clips.
-            language_weight: of the language loss.
-            score_weight: of the L1 loss.
-            final_relu: see `score_head`.
-            vision: the image encoder with its LoRA, in the end-to-end stage: frames
-                (B, F, height, width, 3), uint8, to (B, F, T, spatial width).
+            spatial_width: width of a stored spatial token.
+            motion_width: width of a stored motion vector.
+            image_id: id of the token whose places the visual tokens take.
+            spec: how videos are read.
+            language_weight: weight of the language loss.
+            score_weight: weight of the L1 loss.
+            vision: in the end-to-end stage, the image encoder with its LoRA: from frames
+                (B, F, height, width, 3), uint8, to spatial tokens (B, F, T, spatial width).
         """
         super().__init__()
         hidden = int(language_model.config.hidden_size)
         self.language_model = language_model
         self.spatial_projector = projector(spatial_width, hidden)
         self.motion_projector = projector(motion_width, hidden)
-        self.score_head = score_head(hidden, final_relu)
+        self.score_head = score_head(hidden, spec.final_relu)
         self.vision = vision
         self.image_id = image_id
-        self.frames = frames
-        self.clips = clips
+        self.spec = spec
         self.language_weight = language_weight
         self.score_weight = score_weight
 
@@ -130,29 +125,31 @@ class FineVQ(nn.Module):
     ) -> Output:
         """Answer all questions of a batch of videos.
 
+        The arguments from `input_ids` on are those that `finevq.train.model.packing.collate` makes.
+
         Args:
-            spatial: (B, F, T, spatial width) as stored, any float dtype; or the frames that they
-                are made of, uint8, for a model with an image encoder.
+            spatial: (B, F, T, spatial width) as stored, any float dtype; or, for a model with an
+                image encoder, the frames, uint8.
             motion: (B, C, motion width) as stored.
-            input_ids: (B, L), and so on as `finevq.train.model.packing.collate` makes them.
+            input_ids: (B, L).
             positions: (B, L).
             segments: (B, L).
             decisions: (B, Q).
-            labels: (B, L); with `targets` adds the losses.
+            labels: (B, L); with them and `targets` the losses are computed.
             targets: (B, Q).
-            counts: what the two losses are divided by, see `counted`; those of this batch, if it
-                is not a part of a larger one.
+            counts: numbers of answers' tokens and of scores by which the losses are divided, see
+                `loss_counts`; without them this batch's own, as of a batch that is a whole step.
         """
         hidden = self._hidden(spatial, motion, input_ids, positions, segments)
         rows = torch.arange(len(hidden), device=hidden.device)[:, None]
         chosen = hidden[rows, decisions.clamp(min=0)]  # (B, Q, H)
-        # Rounded to bfloat16, as Trainer's autocast would have it, scores of many videos are equal.
+        # Trainer's autocast would round to bfloat16, in which many videos have equal scores.
         with torch.autocast(chosen.device.type, enabled=False):
             scores = self.score_head(chosen.to(self._dtype)).squeeze(-1).float()
         if labels is None or targets is None:
             return Output(scores=scores, decisions=chosen)
         # The sum over none is 0 with a gradient of 0; the mean over none would be NaN.
-        tokens, known = (counted(labels, targets) if counts is None else counts).clamp(min=1)
+        tokens, known = (loss_counts(labels, targets) if counts is None else counts).clamp(min=1)
         language = self._language_loss(hidden, labels) / tokens
         score = (scores - targets).where(~targets.isnan(), 0.0).abs().sum() / known
         return Output(
@@ -169,11 +166,11 @@ class FineVQ(nn.Module):
         return logits.float()
 
     def embed(self, spatial: Tensor, motion: Tensor, input_ids: Tensor) -> Tensor:
-        """What the language model reads, (B, L, H): words, and the features in their places."""
-        if self.frames != "all":
-            spatial = spatial[:, picked(spatial.shape[1], self.frames)]
-        if self.clips != "all":
-            motion = motion[:, picked(motion.shape[1], self.clips)]
+        """The language model's input, (B, L, H): words, and visual tokens in their places."""
+        if self.spec.frames != "all":
+            spatial = spatial[:, selected_indices(spatial.shape[1], self.spec.frames)]
+        if self.spec.clips != "all":
+            motion = motion[:, selected_indices(motion.shape[1], self.spec.clips)]
         if self.vision is not None and spatial.dtype == torch.uint8:
             spatial = self.vision(spatial)
         embedded: Tensor = self.language_model.get_input_embeddings()(input_ids)  # (B, L, H)
@@ -185,7 +182,7 @@ class FineVQ(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        """Of projectors and score head; the frozen language model may be of a shorter one."""
+        """Dtype of projectors and score head; the frozen language model's may be shorter."""
         return next(self.score_head.parameters()).dtype
 
     def _hidden(
@@ -217,6 +214,6 @@ class FineVQ(nn.Module):
         return F.cross_entropy(logits, next_label[learned], reduction="sum")
 
 
-def counted(labels: Tensor, targets: Tensor) -> Tensor:
-    """How many answers' tokens and how many scores a batch learns from: (2,), int64."""
+def loss_counts(labels: Tensor, targets: Tensor) -> Tensor:
+    """The numbers of answers' tokens and of scores that a batch learns from: (2,), int64."""
     return torch.stack([(labels[:, 1:] != IGNORE).sum(), (~targets.isnan()).sum()])

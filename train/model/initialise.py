@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FLOOR = 0.05
-"""Added to each channel's deviation, as a share of the median one: rare channels stay quiet."""
+"""Share of the median deviation, added to each channel's: channels that hardly vary stay weak."""
 
 SHRINKAGE = 0.05
-"""Added to each component's variance, as a share of the mean one: weak components stay weak."""
+"""Share of the mean variance, added to each component's: weak components stay weak."""
 
 SEED = 20250411
 
@@ -19,21 +19,22 @@ def initialise_projector(projector: nn.Sequential, features: Tensor, *, rms: flo
     """Start a projector at the whitened principal components of the training videos.
 
     A random projector spends its outputs on what varies most, such as brightness, and needs many
-    passes to find the rest. This one starts with every direction in which videos differ at the
-    same volume:
+    passes to find the rest. This one starts with all directions in which videos differ at the same
+    strength:
 
     - LayerNorm: its gain and bias standardise each channel by mean and deviation over videos.
     - First linear layer: the leading components, divided by their deviations, each with both
       signs, because GELU(x) - GELU(-x) = x carries a component through the GELU unchanged.
     - Second linear layer: a random mixture of these components into all outputs.
 
-    The result depends on the features alone. Channels that do not vary get no weight. With fewer
-    than two different videos there is nothing to start from, and the projector stays as it is.
+    The result depends on the features alone. Channels that do not vary get no weight. Without two
+    different videos there is no variation to fit to, and the projector stays as it is.
 
     Args:
         projector: LayerNorm(width), Linear(width, hidden), GELU, Linear(hidden, hidden).
-        features: (videos, tokens, width) of the training part, any float dtype.
-        rms: root mean square of the mean visual token of a video, over videos and outputs.
+        features: the training part's, (videos, tokens, width), any float dtype.
+        rms: what the root mean square of a video's mean visual token, over videos and outputs, is
+            scaled to.
     """
     norm, first, _, second = projector
     assert isinstance(norm, nn.LayerNorm)

@@ -6,8 +6,8 @@
     mlp1.*, motion_mlp.*                              projectors.safetensors: spatial.*, motion.*
     mlpscore.fc1 .. fc5                               score_head.safetensors, with the final ReLU
 
-The adapter of a fused matrix W + 2 B A is that of its parts: they share A, and each takes its rows
-of B. Nothing is approximated.
+The adapter of a fused matrix, W + 2 B A, becomes one adapter for each of its parts: all have the
+same A, and each has its own rows of B. Nothing is approximated.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,16 @@ from ...cache.identity import Identity
 from ...errors import CheckpointError
 from ...weights import Weights
 from ..base.internlm2 import split_fused
-from ..base.language_model import PublishedLanguageModel, hash_of, read_projector, read_state
+from ..base.published import PublishedLanguageModel, read_projector, read_state
+from ..base.tensors import hash_weights
 from ..settings import LoraSettings, Precision
-from .checkpoint import LORA_TARGETS, CheckpointInfo, check_free, lora_config, write_info
+from .checkpoint import CheckpointInfo, check_free, write_info
 from .finevq import score_head
+from .spec import Spec
+from .trained_weights import LORA_TARGETS, lora_config
 
 DROPOUT = 0.05
-"""Of the official LoRA; it acts in training only."""
+"""Dropout of the official LoRA; it acts in training only."""
 
 SPATIAL, MOTION = (
     {layer: f"{name}.{layer}" for layer in ("0", "1", "3")} for name in ("mlp1", "motion_mlp")
@@ -45,20 +48,20 @@ def import_checkpoint(
     extract: Mapping[str, Any],
     precision: Precision,
 ) -> CheckpointInfo:
-    """Write a published stage-two checkpoint in our layout; its language model stays where it is.
+    """Write a published stage-two checkpoint in our layout; its base weights stay where they are.
 
     Args:
-        folder: of the published checkpoint, or its name on the Hugging Face hub.
-        out: folder of ours.
-        features: identity of the features that its image encoder, with the vision adapter, and its
-            SlowFast give.
-        shapes: of one video's features, {"spatial": (F, T, D), "motion": (C, M)}.
-        dtype: in which the features are stored.
+        folder: the published checkpoint's folder, or its name on the Hugging Face hub.
+        out: folder of our checkpoint.
+        features: identity of the features that the published checkpoint's image encoder, with its
+            vision adapter, and its SlowFast make.
+        shapes: shapes of one video's features, {"spatial": (F, T, D), "motion": (C, M)}.
+        dtype: dtype in which the features are stored.
         extract: the `[extract]` settings that make such features.
-        precision: in which the language model is to be used.
+        precision: dtype in which the language model is to be used.
 
     Raises:
-        CheckpointError: it is no such checkpoint, it is damaged, or `out` holds a checkpoint.
+        CheckpointError: `folder` is no such checkpoint or is damaged, or `out` holds a checkpoint.
     """
     check_free(out)
     weights = Weights(folder)
@@ -80,7 +83,7 @@ def import_checkpoint(
     head = _score_head(weights, hidden)
     info = CheckpointInfo(
         base=folder,
-        base_hash=hash_of(published.tensors()),
+        base_hash=hash_weights(published.tensors()),
         lora=lora.model_dump(),
         features=features.content,
         shapes=dict(shapes),
@@ -90,8 +93,7 @@ def import_checkpoint(
         score_weight=1.0,
         run={"imported": folder},
         precision=precision,
-        profile="official",
-        final_relu=True,
+        spec=Spec(profile="official", final_relu=True),
     )
     (out / "adapter").mkdir(parents=True, exist_ok=True)
     lora_config(lora).save_pretrained(str(out / "adapter"))
@@ -103,7 +105,7 @@ def import_checkpoint(
 
 
 def _lora(weights: Weights) -> LoraSettings:
-    """Rank from config.json; alpha is twice the rank in the official code, and stored nowhere."""
+    """The LoRA by config.json, which has the rank; alpha is twice the rank in the official code."""
     rank = weights.config.get("use_llm_lora")
     if not isinstance(rank, int) or rank < 1:
         raise CheckpointError(
@@ -114,7 +116,7 @@ def _lora(weights: Weights) -> LoraSettings:
 
 
 def _adapter(published: PublishedLanguageModel, rank: int) -> dict[str, Tensor]:
-    """The language model's LoRA by PEFT's names, float32; all shapes are checked first."""
+    """The language model's LoRA, float32, by PEFT's names; all shapes are checked first."""
     weights = published.weights
     adapted = {
         stored: [name.removesuffix(".weight") for name in names]
@@ -123,13 +125,13 @@ def _adapter(published: PublishedLanguageModel, rank: int) -> dict[str, Tensor]:
     }
     for stored in adapted:
         rows, columns = weights.shape(stored)
-        at = stored.removesuffix(".weight")
-        weights.check(f"{at}.lora_A.weight", (rank, columns))
-        weights.check(f"{at}.lora_B.weight", (rows, rank))
+        layer = stored.removesuffix(".weight")
+        weights.check(f"{layer}.lora_A.weight", (rank, columns))
+        weights.check(f"{layer}.lora_B.weight", (rows, rank))
     adapter = {}
     for stored, names in adapted.items():
-        at = stored.removesuffix(".weight")
-        a, b = (weights.read(f"{at}.lora_{x}.weight").float() for x in "AB")
+        layer = stored.removesuffix(".weight")
+        a, b = (weights.read(f"{layer}.lora_{x}.weight").float() for x in "AB")
         parts = split_fused(b, published.config) if len(names) > 1 else (b,)
         for name, part in zip(names, parts, strict=True):
             adapter[f"base_model.model.{name}.lora_A.weight"] = a.clone()
@@ -138,7 +140,7 @@ def _adapter(published: PublishedLanguageModel, rank: int) -> dict[str, Tensor]:
 
 
 def _score_head(weights: Weights, hidden: int) -> dict[str, Tensor]:
-    """State of the score head; `mlpscore.ln1`, which the official code never uses, is left out."""
+    """State of the score head, without `mlpscore.ln1`, which the official code never uses."""
     with torch.device("meta"):
         shapes = {n: tuple(t.shape) for n, t in score_head(hidden).state_dict().items()}
     layers = dict.fromkeys(name.split(".")[0] for name in shapes)

@@ -9,9 +9,8 @@ prefix's end, so that it reads exactly what it would read alone:
     q2      [  all      -      causal ]                P .. P+len(q2)-1
 
 With P of about 2,100 and 13 questions of about 30 tokens this is a tenth of the tokens of asking
-one by one, with the same loss and gradients
-(tests/train/model/test_finevq.py). A video whose questions do not fit
-into one sequence takes several, each with the prefix.
+one by one, with the same loss and gradients (tests/train/model/test_finevq.py). A video whose
+questions do not fit into one sequence takes several, each with the prefix.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from torch import Tensor
 from ...errors import CheckpointError
 from ..base.tokenizer import Tokenizer
 from ..prompts import IMAGE, SPECIAL, TURN_END, Chat, Prompt
-from ..settings import Used
+from .spec import DEFAULT, Spec, selected_indices
 
 PREFIX, PADDING = 0, -1
 """Segment numbers; the questions are numbered from 1."""
@@ -41,17 +40,6 @@ class Layout:
     clips: int
 
 
-def picked(stored: int, used: Used) -> list[int]:
-    """Which of the stored frames or clips a model looks at.
-
-    Args:
-        stored: how many there are.
-        used: how many it looks at, at most as many; they are the middles of as many segments.
-    """
-    count = stored if used == "all" else used
-    return [(2 * k + 1) * stored // (2 * count) for k in range(count)]
-
-
 @dataclass(frozen=True)
 class Packed:
     """One video's token sequence, L tokens with Q questions; all tensors are int64 but `targets`.
@@ -61,7 +49,7 @@ class Packed:
         positions: (L,), for the rotary embedding.
         segments: (L,), 0 for the prefix and k for the k-th question.
         labels: (L,), the token itself where it is to be learned, else -100.
-        decisions: (Q,), index of the token that predicts the choice and holds the score.
+        decisions: (Q,), index of the token that predicts the choice, where the score is read.
         targets: (Q,), float32 scores in [0, 1]; NaN where there is none to learn.
     """
 
@@ -81,17 +69,15 @@ class Packer:
         tokenizer: Tokenizer,
         chat: Chat,
         max_positions: int,
-        frames: Used = "all",
-        clips: Used = "all",
+        spec: Spec = DEFAULT,
     ) -> None:
-        """Take what a base model has, and what of the features is looked at.
+        """Look up the special tokens of a tokenizer.
 
         Args:
             tokenizer: the base model's.
-            chat: its template.
-            max_positions: the longest sequence it can read.
-            frames: how many of the stored frames have tokens in the prefix.
-            clips: how many of the stored clips.
+            chat: the base model's template.
+            max_positions: length of the longest sequence that the base model can read.
+            spec: tells how many of the stored frames and clips have tokens in the prefix.
 
         Raises:
             CheckpointError: the tokenizer lacks a token of the template.
@@ -99,8 +85,7 @@ class Packer:
         self.tokenizer = tokenizer
         self.chat = chat
         self.max_positions = max_positions
-        self.frames = frames
-        self.clips = clips
+        self.spec = spec
         ids = {token: self.encode(token) for token in SPECIAL}
         for token, found in ids.items():
             if len(found) != 1:
@@ -119,7 +104,8 @@ class Packer:
     def prefix(self, layout: Layout) -> list[int]:
         """Token ids of the shared prefix of features of this layout."""
         if layout not in self._prefixes:
-            frames, clips = picked(layout.frames, self.frames), picked(layout.clips, self.clips)
+            frames = selected_indices(layout.frames, self.spec.frames)
+            clips = selected_indices(layout.clips, self.spec.clips)
             string = self.chat.prefix(len(frames), layout.tokens, len(clips))
             self._prefixes[layout] = self.encode(string)
         return self._prefixes[layout]
@@ -142,7 +128,7 @@ class Packer:
     def plan(
         self, layout: Layout, prompts: Sequence[Prompt], max_tokens: int, *, learn: bool
     ) -> list[list[Prompt]]:
-        """Divide the questions of one video into sequences that are not too long.
+        """Divide the questions of one video into sequences of at most `max_tokens`.
 
         Args:
             layout: of the stored features.
@@ -154,13 +140,14 @@ class Packer:
             CheckpointError: one question with the prefix is longer, or longer than the base model
                 can read.
         """
-        fewer = ", or train.frames to fewer" if learn else ""  # a trained model has its frames
+        # A trained model reads the frames that it was trained on, whatever train.frames says.
+        fewer = ", or train.frames to fewer" if learn else ""
         prefix = len(self.prefix(layout))
         plan: list[list[Prompt]] = []
         room = 0
         for prompt in prompts:
-            asked, _, answer = self._tokens(prompt, learn)
-            length = len(asked) + len(answer)
+            question, _, answer = self._tokens(prompt, learn)
+            length = len(question) + len(answer)
             self._check_positions(layout, prefix + length)
             if prefix + length > max_tokens:
                 raise CheckpointError(
@@ -179,9 +166,9 @@ class Packer:
 
         Args:
             layout: of the stored features.
-            prompts: in the order in which they are laid out.
-            learn: True lays out the right answers, where they are known, and labels them; False
-                ends every question where its choice is made.
+            prompts: the questions, in the order that they get in the sequence.
+            learn: with True right answers, where they are known, follow their questions and are
+                labelled; with False every question ends where its choice is made.
 
         Raises:
             CheckpointError: the sequence is longer than the base model can read.
@@ -191,13 +178,13 @@ class Packer:
         positions, segments = list(range(start)), [PREFIX] * start
         labels, decisions = [IGNORE] * start, []
         for number, prompt in enumerate(prompts, start=1):
-            asked, stem, answer = self._tokens(prompt, learn)
-            decisions.append(len(ids) + len(asked) + len(stem) - 1)
-            ids += asked + answer
-            told = learn and prompt.answer is not None
-            labels += [IGNORE] * len(asked) + (answer if told else [IGNORE] * len(answer))
-            positions += range(start, start + len(asked) + len(answer))
-            segments += [number] * (len(asked) + len(answer))
+            question, stem, answer = self._tokens(prompt, learn)
+            decisions.append(len(ids) + len(question) + len(stem) - 1)
+            ids += question + answer
+            learned = learn and prompt.answer is not None
+            labels += [IGNORE] * len(question) + (answer if learned else [IGNORE] * len(answer))
+            positions += range(start, start + len(question) + len(answer))
+            segments += [number] * (len(question) + len(answer))
         self._check_positions(layout, max(positions) + 1)
         targets = [float("nan") if p.target is None else p.target for p in prompts]
         return Packed(
@@ -210,16 +197,16 @@ class Packer:
         )
 
     def _tokens(self, prompt: Prompt, learn: bool) -> tuple[list[int], list[int], list[int]]:
-        """Token ids of the question, of the stem, and of what is laid out behind the question."""
-        asked, stem = self.encode(self.chat.question(prompt)), self.encode(prompt.stem)
+        """Token ids of the question, of the stem, and of all that follows the question."""
+        question, stem = self.encode(self.chat.question(prompt)), self.encode(prompt.stem)
         if not learn or prompt.answer is None:
-            return asked, stem, stem
+            return question, stem, stem
         answer = self.encode(prompt.reply(prompt.answer) + TURN_END)
         if answer[: len(stem)] != stem:
             raise CheckpointError(
                 f"the tokenizer splits {prompt.stem!r} in another way when an answer follows it"
             )
-        return asked, stem, answer
+        return question, stem, answer
 
     def _check_positions(self, layout: Layout, count: int) -> None:
         if count > self.max_positions:
@@ -258,11 +245,12 @@ def attention_mask(segments: Tensor, rows: int | None = None) -> Tensor:
 
     Args:
         segments: (B, L).
-        rows: R, of the last tokens, where the others' keys and values are cached; None for all.
+        rows: R, to get only the rows of the last R tokens, as when the keys and values of the
+            others are cached; None for all.
 
     Returns:
-        Bool (B, 1, R, L), True where the row's token sees the column's. Padding sees only itself:
-        a row without any True would be NaN after the softmax.
+        Bool (B, 1, R, L), True where the row's token sees the column's. Padding sees only itself,
+        because a row without any True would be NaN after the softmax.
     """
     length = segments.shape[1]
     first = 0 if rows is None else length - rows

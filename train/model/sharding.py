@@ -1,7 +1,7 @@
 """The frozen language model, divided among the processes of one run.
 
-Only the frozen weights are divided, by FSDP2: they are most of the memory, and need no gradient and
-no optimizer state. What trains stays whole in every process under DDP, so that losses, saves and
+FSDP2 divides the frozen weights alone: they take most of the memory, and need no gradient and no
+optimizer state. What trains stays whole in every process, under DDP, so that losses, saves and
 resuming are those of a run that divides nothing.
 """
 
@@ -42,10 +42,12 @@ def shard_frozen(model: FineVQ, device: torch.device) -> None:
     frozen = {name: w for name, w in model.named_parameters() if not w.requires_grad}
     ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
     ignore(model, set(frozen))  # type: ignore[no-untyped-call]
-    held = sum(w.to_local().nbytes if isinstance(w, DTensor) else w.nbytes for w in frozen.values())
+    local = sum(
+        w.to_local().nbytes if isinstance(w, DTensor) else w.nbytes for w in frozen.values()
+    )
     if dist.get_rank() == 0:
         LOG.info(
             "frozen weights: %.1f of %.1f MB in each process",
-            held / 1e6,
+            local / 1e6,
             sum(w.nbytes for w in frozen.values()) / 1e6,
         )

@@ -145,8 +145,8 @@ def test_ablate_trains_each_variant_from_one_store_and_prints_a_table(
     rows = Path("ablation", "ablation.csv").read_text().splitlines()
     assert [row.replace(",", " ") for row in rows[1:]] == [" ".join(t.split()) for t in table[1:4]]
     infos = [read_info(Path("ablation", name, "checkpoint")) for name in ("spatial", "frames-1")]
-    assert (infos[0].clips, infos[0].lora["rank"], infos[0].frames) == (0, 0, "all")
-    assert (infos[1].clips, infos[1].frames) == ("all", 1)
+    assert (infos[0].spec.clips, infos[0].lora["rank"], infos[0].spec.frames) == (0, 0, "all")
+    assert (infos[1].spec.clips, infos[1].spec.frames) == ("all", 1)
     # A second time there is nothing to do, and the table is the same.
     assert cli.main(command) == 0
     assert capsys.readouterr().out.splitlines()[-5:] == table

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from finevq.train.model.checkpoint import CheckpointInfo
-from finevq.train.model.finevq import FineVQ, counted, score_head
+from finevq.train.model.finevq import FineVQ, loss_counts, score_head
 from finevq.train.model.packing import Layout, Packer, collate
+from finevq.train.model.spec import Spec
 from finevq.train.prompts import TURN_END, Prompt, rating
 
 from .._made import (
@@ -193,7 +194,7 @@ def test_batch_in_parts_adds_up_by_the_counts_of_the_whole(made: Made) -> None:
     packed = [packer.pack(LAYOUT, some, learn=True) for some in (PROMPTS, PROMPTS[:2])]
     batch = batch_of(packer, packed)
     whole = model(**batch)
-    counts = counted(batch["labels"], batch["targets"])
+    counts = loss_counts(batch["labels"], batch["targets"])
     parts = [
         model(**{name: tensor[row : row + 1] for name, tensor in batch.items()}, counts=counts)
         for row in range(2)
@@ -218,7 +219,7 @@ def test_language_loss_without_weight_is_left_out(made: Made) -> None:
 def test_model_looks_at_the_chosen_frames_and_clips_alone(made_info: CheckpointInfo) -> None:
     """One store serves all: features go in as stored, and what is not looked at does not matter."""
     whole, packer = model_of(made_info)
-    fewer, picking = model_of(replace(made_info, frames=1, clips=0))
+    fewer, picking = model_of(replace(made_info, spec=Spec(frames=1, clips=0)))
     fewer.load_state_dict(whole.state_dict())
     spatial, motion = features_of(1)
     frame = collate([packer.pack(Layout(1, 4, 0), RATINGS, learn=False)], pad_id=packer.pad_id)
@@ -232,7 +233,7 @@ def test_model_without_motion_trains_all_but_the_motion_projector(
     made_info: CheckpointInfo,
 ) -> None:
     # A weight without any gradient would stop training on several devices.
-    model, packer = model_of(replace(made_info, clips=0))
+    model, packer = model_of(replace(made_info, spec=Spec(clips=0)))
     model(**batch_of(packer, [packer.pack(LAYOUT, PROMPTS, learn=True)])).loss.backward()
     for name, gradient in gradients(model).items():
         assert bool(gradient.norm() > 0) != name.startswith("motion_projector."), name

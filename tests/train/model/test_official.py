@@ -134,8 +134,8 @@ def test_checkpoint_says_what_it_was_made_of(made: Imported, tmp_path: Path) -> 
     write_finevq(tmp_path / "published")
     info = imported(tmp_path / "published", tmp_path / "ours", precision="bfloat16")
     assert read_info(tmp_path / "ours") == info
-    assert (info.base, info.profile) == (str(tmp_path / "published"), "official")
-    assert (info.final_relu, info.precision) == (True, "bfloat16")
+    assert (info.base, info.spec.profile) == (str(tmp_path / "published"), "official")
+    assert (info.spec.final_relu, info.precision) == (True, "bfloat16")
     assert info.lora == {"rank": RANK, "alpha": 2 * RANK, "dropout": 0.05}
     assert info.identity == FEATURES
     assert info.extract == {"device": "cpu"}

@@ -16,8 +16,8 @@ from finevq.train.model.packing import (
     Packer,
     attention_mask,
     collate,
-    picked,
 )
+from finevq.train.model.spec import Spec, selected_indices
 from finevq.train.prompts import TURN_END, Prompt, rating
 
 from .._made import LAYOUT, PROMPTS, QUESTIONS, RATINGS
@@ -167,7 +167,7 @@ def test_padding_is_neither_seen_nor_learned(packer: Packer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stored", "used", "places"),
+    ("stored", "selection", "places"),
     [
         (8, "all", [0, 1, 2, 3, 4, 5, 6, 7]),
         (8, 8, [0, 1, 2, 3, 4, 5, 6, 7]),
@@ -176,12 +176,12 @@ def test_padding_is_neither_seen_nor_learned(packer: Packer) -> None:
         (2, 0, []),
     ],
 )
-def test_picked_are_spread_evenly(stored: int, used, places: list[int]) -> None:
-    assert picked(stored, used) == places
+def test_selected_indices_are_spread_evenly(stored: int, selection, places: list[int]) -> None:
+    assert selected_indices(stored, selection) == places
 
 
-def test_prefix_has_placeholders_for_what_is_looked_at_alone(packer: Packer) -> None:
-    fewer = Packer(packer.tokenizer, packer.chat, 32768, frames=2, clips=1)
+def test_prefix_has_placeholders_for_what_is_read_alone(packer: Packer) -> None:
+    fewer = Packer(packer.tokenizer, packer.chat, 32768, Spec(frames=2, clips=1))
     assert fewer.prefix(Layout(8, 5, 3)) == packer.prefix(Layout(2, 5, 1))
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from finevq.train.fit import speed
-from finevq.train.fit.speed import Meter, flops_per_token, peak_of
+from finevq.train.fit import progress
+from finevq.train.fit.progress import Meter, flops_per_token, peak_of
 from finevq.train.model.checkpoint import CheckpointInfo
 from finevq.train.model.packing import collate
 
@@ -17,10 +17,10 @@ def test_meter_counts_questions_and_tokens_without_padding(
     _, packer = model_of(made_info)
     packed = [packer.pack(LAYOUT, some, learn=True) for some in (PROMPTS, PROMPTS[:2])]
     clock = iter([10.0, 14.0])
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))
     meter = Meter(flops_per_token=100.0, peak=1000.0)
     meter.restart()
-    meter.count(collate(packed, pad_id=packer.pad_id))
+    meter.add_batch(collate(packed, pad_id=packer.pad_id))
     meter.waited = 1.0
     tokens = sum(len(one.input_ids) for one in packed)
     assert meter.rates() == pytest.approx(
@@ -36,19 +36,19 @@ def test_meter_counts_questions_and_tokens_without_padding(
 def test_losses_are_means_over_steps_of_what_their_passes_add_up_to() -> None:
     meter = Meter(flops_per_token=1.0, peak=None, processes=2)
     language, score = torch.tensor(0.5), torch.tensor(0.25)
-    meter.losses(10)  # a run that goes on after 10 steps
+    meter.mean_losses(10)  # a run that goes on after 10 steps
     for _ in range(2):  # steps
         meter.loss = 0.0
         for _ in range(3):  # passes
-            meter.learn(1.0, language, score)
+            meter.add_losses(1.0, language, score)
     assert meter.loss == 6.0
-    assert meter.losses(12) == {"language_loss": 3.0, "score_loss": 1.5}
-    assert meter.losses(13) == {}
+    assert meter.mean_losses(12) == {"language_loss": 3.0, "score_loss": 1.5}
+    assert meter.mean_losses(13) == {}
 
 
 def test_rates_are_those_of_all_processes(monkeypatch) -> None:
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: 4.0)
-    one, two = (Meter(1.0, 8.0, n, questions=6, tokens=8, began=2.0) for n in (1, 2))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: 4.0)
+    one, two = (Meter(1.0, 8.0, n, questions=6, tokens=8, started=2.0) for n in (1, 2))
     assert (one.rates()["questions_per_s"], two.rates()["questions_per_s"]) == (3.0, 6.0)
     assert one.rates()["mfu"] == two.rates()["mfu"] == 0.5  # of each device
 
