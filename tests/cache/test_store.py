@@ -30,8 +30,8 @@ def test_records_keep_the_source_and_the_reason(full_store: FeatureStore) -> Non
 def test_info_counts(full_store: FeatureStore) -> None:
     full_store.plan(_made.videos(9))
     info = full_store.info()
-    counted = ("shards", "committed", "planned", "ok", "failed", "pending")
-    assert [info[key] for key in counted] == [3, 2, 9, 6, 1, 2]
+    counts = ("shards", "committed", "planned", "ok", "failed", "pending")
+    assert [info[key] for key in counts] == [3, 2, 9, 6, 1, 2]
     assert info["failures"] == {"no frames": 1}
     assert info["identity"] == _made.CONTENT
     assert info["digest"] == Identity(_made.CONTENT).digest

@@ -71,11 +71,11 @@ def predictions(settings: EvaluateSettings) -> pd.DataFrame:
 def test_results_are_written_and_the_same_a_second_time_without_a_model(
     dataset, store, checkpoints, settings, no_model
 ) -> None:
-    told = []
+    reported = []
     metrics = evaluate(
-        dataset, store, checkpoints[0], settings, progress=lambda *at: told.append(at)
+        dataset, store, checkpoints[0], settings, progress=lambda *at: reported.append(at)
     )
-    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
+    assert reported == [(0, 5), (2, 5), (4, 5), (5, 5)]
     names = ("predictions.parquet", "metrics.json", "report.html")
     before = {name: (settings.out / name).read_bytes() for name in names}
     assert {file.name for file in settings.out.iterdir()} == {*names, "figures"}
@@ -116,7 +116,7 @@ def test_only_videos_without_predictions_are_predicted(
     dataset, store, checkpoints, settings
 ) -> None:
     evaluate(dataset, store, checkpoints[0], settings)
-    told = []
+    reported = []
     val = settings.model_copy(update={"part": "val"})
     elsewhere = settings.out / "parts-val"
     evaluate(
@@ -125,9 +125,9 @@ def test_only_videos_without_predictions_are_predicted(
         checkpoints[0],
         val,
         results=elsewhere,
-        progress=lambda *at: told.append(at),
+        progress=lambda *at: reported.append(at),
     )
-    assert told[-1] == (3, 3)
+    assert reported[-1] == (3, 3)
     assert len(predictions(settings)["video"].unique()) == 8
 
 
@@ -147,10 +147,12 @@ def test_free_text_that_is_asked_for_later_is_written_beside_the_same_prediction
     metrics = evaluate(dataset, store, checkpoints[0], settings)
     before = predictions(settings)
     assert before["generated"].isna().all()
-    told = []
+    reported = []
     asked = settings.model_copy(update={"free_text": 3})
-    again = evaluate(dataset, store, checkpoints[0], asked, progress=lambda *at: told.append(at))
-    assert told[-1] == (5, 5)
+    again = evaluate(
+        dataset, store, checkpoints[0], asked, progress=lambda *at: reported.append(at)
+    )
+    assert reported[-1] == (5, 5)
     assert again == metrics
     after = predictions(settings)
     assert after["generated"].notna().all()
@@ -195,9 +197,11 @@ def test_new_question_is_predicted_for_its_video_alone(
     evaluate(dataset, store, checkpoints[0], settings)
     text = "Is there blur in the video? Please answer [Yes] or [No]."
     asked = make_dataset(PARTS, questions=[("test1.mp4", text, "No")])
-    told = []
-    metrics = evaluate(asked, store, checkpoints[0], settings, progress=lambda *at: told.append(at))
-    assert told[-1] == (1, 1)
+    reported = []
+    metrics = evaluate(
+        asked, store, checkpoints[0], settings, progress=lambda *at: reported.append(at)
+    )
+    assert reported[-1] == (1, 1)
     assert metrics["questions"].keys() == {"yes-no blur"}
     assert metrics["questions"]["yes-no blur"]["n"] == 1
 
@@ -291,9 +295,11 @@ def test_a_run_that_was_stopped_goes_on_with_the_videos_that_are_left(
     with pytest.raises(KeyboardInterrupt):
         evaluate(dataset, store, checkpoints[0], settings, progress=stop)
     assert predictions(settings)["video"].nunique() == 2
-    told = []
-    after = evaluate(dataset, store, checkpoints[0], settings, progress=lambda *at: told.append(at))
-    assert told[-1] == (3, 3)
+    reported = []
+    after = evaluate(
+        dataset, store, checkpoints[0], settings, progress=lambda *at: reported.append(at)
+    )
+    assert reported[-1] == (3, 3)
     elsewhere = settings.model_copy(update={"out": settings.out.with_name("whole")})
     whole = evaluate(dataset, store, checkpoints[0], elsewhere)
     assert after["coverage"] == whole["coverage"]

@@ -61,10 +61,10 @@ def test_the_file_is_readable_without_finevq(full_store: FeatureStore, file: Pat
 
 
 def test_progress_ends_at_the_number_of_shards(full_store: FeatureStore, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    export_hdf5(full_store, tmp_path / "a.h5", lambda *step: told.append(step))
-    import_hdf5(tmp_path / "a.h5", str(tmp_path / "b"), lambda *step: told.append(step))
-    assert told == [(1, 2), (2, 2)] * 2
+    reported: list[tuple[int, int]] = []
+    export_hdf5(full_store, tmp_path / "a.h5", lambda *step: reported.append(step))
+    import_hdf5(tmp_path / "a.h5", str(tmp_path / "b"), lambda *step: reported.append(step))
+    assert reported == [(1, 2), (2, 2)] * 2
 
 
 def test_an_existing_file_is_not_replaced(full_store: FeatureStore, file: Path) -> None:
@@ -207,10 +207,10 @@ def test_a_file_that_will_not_fit_is_not_begun(
     needed = 6 * full_store.layout.row_bytes
     free = shutil.disk_usage(tmp_path)._replace(free=needed - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     with pytest.raises(DiskFull, match=r"a\.h5 needs .* GB, .* GB are free: make room"):
-        export_hdf5(full_store, tmp_path / "a.h5", lambda *step: told.append(step))
-    assert told == []
+        export_hdf5(full_store, tmp_path / "a.h5", lambda *step: reported.append(step))
+    assert reported == []
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
@@ -231,7 +231,7 @@ def test_a_damaged_commit_is_told_before_the_export_begins(
     full_store: FeatureStore, tmp_path: Path
 ) -> None:
     Path(full_store.url, "commits/000001.json").write_text("torn")
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     with pytest.raises(StoreError, match=r"000001\.json is damaged"):
-        export_hdf5(full_store, tmp_path / "a.h5", lambda *step: told.append(step))
-    assert told == []
+        export_hdf5(full_store, tmp_path / "a.h5", lambda *step: reported.append(step))
+    assert reported == []

@@ -49,8 +49,8 @@ def test_each_token_sees_the_prefix_and_its_own_question_up_to_itself() -> None:
 def test_packed_tokens_are_those_of_the_whole_text(packer: Packer, learn: bool) -> None:
     start = packer.chat.prefix(LAYOUT.frames, LAYOUT.tokens, LAYOUT.clips)
     for prompt in PROMPTS:
-        told = prompt.reply(prompt.answer or "") + TURN_END if learn else prompt.stem
-        whole = packer.encode(start + packer.chat.question(prompt) + told)
+        reply = prompt.reply(prompt.answer or "") + TURN_END if learn else prompt.stem
+        whole = packer.encode(start + packer.chat.question(prompt) + reply)
         assert packer.pack(LAYOUT, [prompt], learn=learn).input_ids.tolist() == whole
 
 
@@ -114,11 +114,11 @@ def test_mask_of_the_last_rows_is_the_end_of_the_whole_mask(segments, rows: int)
 
 
 def test_decisions_do_not_depend_on_the_answer(packer: Packer) -> None:
-    told = packer.pack(LAYOUT, [RATINGS[0]], learn=True)
+    reply = packer.pack(LAYOUT, [RATINGS[0]], learn=True)
     asked = packer.pack(LAYOUT, [RATINGS[0]], learn=False)
     at = int(asked.decisions[0])
-    assert torch.equal(told.decisions, asked.decisions)
-    assert torch.equal(told.input_ids[: at + 1], asked.input_ids)
+    assert torch.equal(reply.decisions, asked.decisions)
+    assert torch.equal(reply.input_ids[: at + 1], asked.input_ids)
 
 
 def test_labels_are_the_whole_answer_and_nothing_else(packer: Packer) -> None:
