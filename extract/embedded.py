@@ -1,12 +1,13 @@
-"""The embedded small backbones: the real classes with designed, not trained, weights.
+"""The embedded small backbones: the real classes with weights that are designed, and some trained.
 
 They make the whole pipeline run, and learn, without a download. What they measure is what early
 vision and classical quality metrics measure, and nothing semantic:
 
-- The InternViT has one block. Its patch embedding is a whitened DCT in an opponent color space, so
+- The InternViT has two blocks. Its patch embedding is a whitened DCT in an opponent color space, so
   that noise, blur and blocking are not buried under brightness; its attention averages over the
-  frame; its MLP turns each coefficient into a magnitude (GELU(x) + GELU(-x) ~ |x|) and adds the
-  magnitudes up in frequency bands.
+  frame; its first MLP turns each coefficient into a magnitude (GELU(x) + GELU(-x) ~ |x|) and adds
+  the magnitudes up in frequency bands. The second MLP is trained (recipes/small): it reads the
+  bands of a patch and of the frame, and writes what tells distortions apart.
 - The SlowFast has one block a stage. Its slow stem holds DCT filters, its fast stem temporal
   differences; every stage copies its channels behind rising thresholds, so that the final average
   over space and time is a soft histogram of each response. The first fast stage also measures how
@@ -15,20 +16,27 @@ vision and classical quality metrics measure, and nothing semantic:
 All weights are closed formulas, rounded so that they hash alike on every machine.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 from torch import Tensor, nn
 from transformers import InternVLVisionConfig, InternVLVisionModel
 
 from .motion import build_slowfast
+from .pieces import SIDE
 from .spatial import MEAN, STD
 
 Array = NDArray[Any]
 
 SIZE, PATCH, HIDDEN = 224, 14, 1024
+"""Side of a whole frame in pixels; one in pieces has `finevq.extract.pieces.SIDE`."""
+
+TRAINED = Path(__file__).with_name("embedded.safetensors")
+"""What recipes/small has trained: `vit.*`, the second MLP, and `slowfast.*`, by its own names."""
 
 # RGB to brightness, red-blue and green-magenta; orthonormal rows.
 OPPONENT: Array = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3], [2], [6]])
@@ -40,15 +48,19 @@ REMAINDER = 20.0
 """What is left of them in the tokens, whose projector begins with a LayerNorm too."""
 
 
-def embedded_vit() -> InternVLVisionModel:
-    """A one-block InternViT for frames of 224 x 224 whose shuffled tokens are 4096-d."""
-    design = _VitDesign()
+def embedded_vit(pieces: bool = True) -> InternVLVisionModel:
+    """A two-block InternViT whose shuffled tokens are 4096-d.
+
+    Args:
+        pieces: it sees frames in pieces; else whole ones, of 224 x 224 pixels.
+    """
+    design = VitDesign(pieces)
     config = InternVLVisionConfig(
         hidden_size=HIDDEN,
         intermediate_size=len(design.rows),
-        num_hidden_layers=1,
+        num_hidden_layers=2,
         num_attention_heads=16,
-        image_size=[SIZE, SIZE],
+        image_size=[design.size, design.size],
         patch_size=[PATCH, PATCH],
         attention_bias=True,
     )
@@ -65,6 +77,19 @@ def dct(size: int) -> Array:
     return basis
 
 
+def trained(part: str) -> dict[str, Array]:
+    """The trained weights of a part, "vit" or "slowfast", float32; none before they are trained."""
+    if not TRAINED.is_file():
+        return {}
+    tensors = load_file(TRAINED)
+    first = f"{part}."
+    return {
+        name.removeprefix(first): tensor.astype(np.float32)
+        for name, tensor in tensors.items()
+        if name.startswith(first)
+    }
+
+
 def _load(module: nn.Module, weights: dict[str, Array]) -> None:
     """Set every parameter and buffer: to its design, else to zero."""
     state: dict[str, Tensor] = {}
@@ -76,15 +101,24 @@ def _load(module: nn.Module, weights: dict[str, Array]) -> None:
     module.load_state_dict(state)
 
 
-class _VitDesign:
-    """Channels of the residual stream: 588 coefficients, 3 frame means, bands, 2 constants."""
+class VitDesign:
+    """Channels of the residual stream: 588 coefficients, 3 frame means, bands, 2 constants.
+
+    Behind the first block most coefficients are gone from it, and in their place the second one
+    keeps the bands' means over the frame while it needs them. What it writes follows the bands.
+    """
 
     coefficients = 3 * PATCH * PATCH
     means = slice(588, 591)
+    scale = 591  # 1 in a patch of the shrunk frame, -1 in one of the frame as it is
     steady = slice(1022, 1024)
     first_band = 592
+    first_mean = 2  # of a band over the frame: clear of 0, 196 and 392, the patch's brightness
+    first_written = 704
 
-    def __init__(self) -> None:
+    def __init__(self, pieces: bool = True) -> None:
+        self.size = SIDE if pieces else SIZE
+        self.pieces = pieces
         # A row of the MLP: (gains on residual channels, bias, band that collects its GELU).
         self.rows: list[tuple[dict[int, float], float, int]] = []
         self.bands = 0
@@ -173,7 +207,59 @@ class _VitDesign:
             layer + "mlp.fc1.weight": fc1,
             layer + "mlp.fc1.bias": fc1_bias,
             layer + "mlp.fc2.weight": fc2,
-            layer + "mlp.fc2.bias": bias * self.is_steady() * (REMAINDER / STEADY - 1),
+            "embeddings.position_embeddings": self._positions(),
+            **self._second_block(norm, bias),
+        }
+
+    def read(self) -> list[int]:
+        """Channels that the trained MLP reads: colors, scale, bands, and the bands' means."""
+        bands = range(self.first_band, self.first_band + self.bands)
+        means = range(self.first_mean, self.first_mean + self.bands)
+        blocks = [c * PATCH * PATCH for c in range(3)]
+        return [*blocks, *range(self.means.start, self.scale + 1), *bands, *means]
+
+    def _positions(self) -> Array:
+        """Which scale a patch has; the class token has none."""
+        side = self.size // PATCH
+        positions = np.zeros((1, 1 + side * side, HIDDEN))
+        positions[:, 1:, self.scale] = 1
+        if self.pieces:
+            positions[:, 1 + side * side // 2 :, self.scale] = -1
+        return positions
+
+    def _second_block(self, norm: Array, bias: Array) -> dict[str, Array]:
+        """Attention that averages the bands over the frame, and the trained MLP."""
+        hidden, inner = HIDDEN, len(self.rows)
+        layer = "encoder.layer.1."
+        value, out = np.zeros((hidden, hidden)), np.zeros((hidden, hidden))
+        fc1, fc1_bias, fc2 = np.zeros((inner, hidden)), np.zeros(inner), np.zeros((hidden, inner))
+        for band in range(self.bands):
+            value[band, self.first_band + band] = 1
+            mean = self.first_mean + band
+            out[mean, band] = 1
+            for side, sign in enumerate((1.0, -1.0)):  # GELU(x) - GELU(-x) = x: gone again
+                row = inner - 1 - 2 * band - side
+                fc1[row, mean], fc2[mean, row] = sign, -sign
+        fc2_bias = bias * self.is_steady() * (REMAINDER / STEADY - 1)
+        learned = trained("vit")
+        if learned:
+            width, written = len(learned["fc1"]), len(learned["fc2"])
+            place = slice(self.first_written, self.first_written + written)
+            fc1[:width, self.read()] = learned["fc1"]
+            fc1_bias[:width] = learned["fc1_bias"]
+            fc2[place, :width] = learned["fc2"]
+            fc2_bias[place] = learned["fc2_bias"]
+        return {
+            layer + "attention.v_proj.weight": value,
+            layer + "attention.projection_layer.weight": out,
+            layer + "layernorm_before.weight": norm,
+            layer + "layernorm_after.weight": norm,
+            layer + "lambda_1": np.ones(hidden),
+            layer + "lambda_2": np.ones(hidden),
+            layer + "mlp.fc1.weight": fc1,
+            layer + "mlp.fc1.bias": fc1_bias,
+            layer + "mlp.fc2.weight": fc2,
+            layer + "mlp.fc2.bias": fc2_bias,
         }
 
     def is_steady(self) -> Array:
@@ -219,8 +305,12 @@ def _turn(u: int, v: int) -> int:
     return 3 if u > 2 * v else 4 if v > 2 * u else 0
 
 
-def embedded_slowfast() -> nn.Sequential:
-    """A SlowFast trunk with one block a stage and designed filters."""
+def embedded_slowfast(designed: bool = False) -> nn.Sequential:
+    """A SlowFast trunk with one block a stage, designed filters and a trained fast pathway.
+
+    Args:
+        designed: leave out what was trained.
+    """
     trunk = build_slowfast(depth=18)
     weights: dict[str, Array] = {}
     for name, tensor in trunk.state_dict().items():
@@ -243,6 +333,8 @@ def embedded_slowfast() -> nn.Sequential:
             name = f"{stage}.multipathway_fusion.conv_fast_to_slow.weight"
             weights[name] = _carry(2 * fast_out, fast_out)
     weights |= _change_of_motion("1.multipathway_blocks.1.res_blocks.0.")
+    if not designed:
+        weights |= trained("slowfast")
     _load(trunk, weights)
     return trunk
 

@@ -62,7 +62,13 @@ class Encoder:
         self.settings = settings
         self.device = check_device(settings)
         spatial, motion = settings.spatial, settings.motion
-        vit: Any = embedded_vit() if spatial.model == EMBEDDED else load_internvit(spatial.model)
+        # The official modes show SlowFast the single frames, which are whole then.
+        self.pieces = spatial.model == EMBEDDED and motion.mode == "clips"
+        vit: Any = (
+            embedded_vit(self.pieces)
+            if spatial.model == EMBEDDED
+            else load_internvit(spatial.model)
+        )
         _check_mode(settings, vit.config.image_size[0])
         trunk = embedded_slowfast() if motion.model == EMBEDDED else load_slowfast(motion.model)
         # Hashed as they are stored, before anything is merged, cast or moved.
@@ -106,6 +112,7 @@ class Encoder:
             mode=self.settings.motion.mode,
             clips=self.settings.motion.clips,
             clip_size=self.settings.motion.size,
+            pieces=self.pieces,
         )
 
     @property
@@ -166,7 +173,7 @@ class Encoder:
         s = self.settings.spatial
         frames = {
             "size": self.spatial.size,
-            "resize": "PIL bicubic",
+            "resize": "pieces at two scales, PIL bicubic" if self.pieces else "PIL bicubic",
             "mean": list(SPATIAL_MEAN),
             "std": list(SPATIAL_STD),
         }

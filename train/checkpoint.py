@@ -1,6 +1,7 @@
 """Checkpoints: what training changed, and what is needed to use it; a few MB to a few hundred.
 
 adapter/                  LoRA of the language model, in PEFT's layout; none with a rank of 0
+language_model.safetensors  all weights of the language model instead, if they were trained
 projectors.safetensors    spatial.* and motion.*
 score_head.safetensors
 vision_adapter/           LoRA of the image encoder, after the end-to-end stage; it is not used from
@@ -36,6 +37,8 @@ from .settings import LoraSettings, Precision, Used
 
 FORMAT = 2
 
+LANGUAGE_MODEL = "language_model.safetensors"
+
 # Every linear layer of a Llama block (paper, section 4.3, on the language model).
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -61,6 +64,7 @@ class CheckpointInfo:
         frames: how many of the stored frames the model looks at, see `finevq.train.packing.picked`.
         clips: how many of the stored clips.
         language_weight: of the language loss.
+        full: whether all weights of the language model were trained, and are in the folder.
         prompts: version of the prompts.
         format: version of this layout.
     """
@@ -81,6 +85,7 @@ class CheckpointInfo:
     frames: Used = "all"
     clips: Used = "all"
     language_weight: float = 1.0
+    full: bool = False
     prompts: int = PROMPTS_VERSION
     format: int = FORMAT
 
@@ -127,6 +132,8 @@ def build_model(
             # peft 0.21 reads an attribute that transformers 5.23 has renamed and still serves.
             warnings.simplefilter("ignore", FutureWarning)
             language_model = get_peft_model(base.language_model, lora_config(lora))
+    if info.full:
+        language_model.requires_grad_(True)
     model = FineVQ(
         language_model,
         spatial_width=info.shapes["spatial"][-1],
@@ -170,6 +177,8 @@ def save_weights(model: FineVQ, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, adapted in _adapters(model).items():
         adapted.save_pretrained(str(folder / name))
+    if _is_full(model):
+        save_file(model.language_model.state_dict(), folder / LANGUAGE_MODEL)
     save_file(_projectors(model).state_dict(), folder / "projectors.safetensors")
     save_file(model.score_head.state_dict(), folder / "score_head.safetensors")
 
@@ -182,6 +191,8 @@ def load_weights(model: FineVQ, folder: Path) -> None:
     """
     for name, adapted in _adapters(model).items():
         _load_adapter(adapted, folder / name)
+    if _is_full(model):
+        _load_into(model.language_model, folder / LANGUAGE_MODEL)
     _load_heads(model, folder)
 
 
@@ -210,6 +221,13 @@ def start_from(model: FineVQ, info: CheckpointInfo, folder: Path) -> None:
             f"{folder}: was trained on other features: {'; '.join(lines[:3])} (the store is what "
             "was trained on); extract with its settings, or set train.start to another"
         )
+    if other.full != info.full:
+        raise CheckpointError(
+            f"{folder}: was trained with train.full = {str(other.full).lower()}: set it so, or "
+            "train.start to another"
+        )
+    if info.full:
+        _load_into(model.language_model, folder / LANGUAGE_MODEL)
     adapter = _adapters(model).get("adapter")
     if other.lora["rank"]:
         for key in ("rank", "alpha"):
@@ -239,11 +257,19 @@ def _load_adapter(adapted: PeftModel, folder: Path) -> None:
 
 def _load_heads(model: FineVQ, folder: Path) -> None:
     for name, module in (("projectors", _projectors(model)), ("score_head", model.score_head)):
-        file = folder / f"{name}.safetensors"
-        try:
-            module.load_state_dict(_tensors(file))
-        except RuntimeError as error:
-            raise _unfit(file, error) from error
+        _load_into(module, folder / f"{name}.safetensors")
+
+
+def _load_into(module: nn.Module, file: Path) -> None:
+    try:
+        module.load_state_dict(_tensors(file))
+    except RuntimeError as error:
+        raise _unfit(file, error) from error
+
+
+def _is_full(model: FineVQ) -> bool:
+    """Whether the language model's own weights train; a LoRA's do beside frozen ones."""
+    return all(weight.requires_grad for weight in model.language_model.parameters())
 
 
 def _unfit(file: Path, error: RuntimeError) -> CheckpointError:
@@ -335,8 +361,12 @@ def digest(folder: Path) -> str:
         CheckpointError: a file is missing.
     """
     total = hashlib.sha256()
-    names = ["adapter/adapter_model", "projectors", "score_head"]
-    for name in names if (folder / "adapter").is_dir() else names[1:]:
+    names = ["projectors", "score_head"]
+    if (folder / "adapter").is_dir():
+        names.insert(0, "adapter/adapter_model")
+    if (folder / LANGUAGE_MODEL).is_file():
+        names.insert(0, "language_model")
+    for name in names:
         file = folder / f"{name}.safetensors"
         try:
             total.update(file.read_bytes())

@@ -103,6 +103,16 @@ def train(
             "train.language_weight and train.score_weight are both 0, so that there is nothing to "
             "learn: set one of them"
         )
+    if settings.full and settings.lora.rank:
+        raise ConfigError(
+            "train.full = true trains all weights of the language model, which leaves a LoRA "
+            f"nothing to do: set train.lora.rank = 0, not {settings.lora.rank}"
+        )
+    if settings.full and settings.precision == "float16":
+        raise ConfigError(
+            'train.full = true: weights that train cannot be float16; set train.precision to '
+            '"bfloat16" or "float32"'
+        )
     _check_names([dataset, *also])
     taught = [Source.load(each, "train") for each in (dataset, *also)]
     chosen = Source.load(dataset, "val")
@@ -245,6 +255,7 @@ def _info(
         score_weight=settings.score_weight,
         frames=settings.frames,
         clips=settings.clips,
+        full=settings.full,
         run=run,
         precision=settings.precision,
     )
