@@ -108,12 +108,14 @@ def _add_score(commands: "Commands[argparse.ArgumentParser]") -> None:
         "score",
         _score,
         "rate video files in six dimensions",
-        "finevq score holiday.mp4 --checkpoint runs/demo/checkpoint --json",
+        "finevq score holiday.mp4",
     )
     added.add_argument(
         "videos", nargs="+", metavar="VIDEO", help="files, folders, or lists of files (.txt)"
     )
-    added.add_argument("--checkpoint", type=Path, metavar="DIR", help="(train.out)")
+    added.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="(train.out; else the one that ships)"
+    )
     where = added.add_mutually_exclusive_group()
     where.add_argument("--json", action="store_true", help="print one JSON object a line")
     where.add_argument(
@@ -132,9 +134,11 @@ def _add_serve(commands: "Commands[argparse.ArgumentParser]") -> None:
         "serve",
         _serve,
         "open a local page that rates the video dropped on it",
-        "finevq serve --checkpoint runs/demo/checkpoint",
+        "finevq serve",
     )
-    added.add_argument("--checkpoint", type=Path, metavar="DIR", help="(train.out)")
+    added.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="(train.out; else the one that ships)"
+    )
     added.add_argument("--port", type=int, default=8787, help="0 takes a free one (8787)")
     added.add_argument("--host", default="127.0.0.1", help="who may reach it (127.0.0.1)")
     added.add_argument("--limit", type=int, default=500, metavar="MB", help="of a video (500)")
@@ -371,7 +375,7 @@ def _score(given: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="surrogateescape")  # a file's name need not be UTF-8
     config = load(given)
     videos = listed(given.videos)  # its errors come before torch is loaded
-    checkpoint = given.checkpoint or config.train.out
+    checkpoint = _named(given.checkpoint, config)
     if given.html:
         return _score_card(config, videos, checkpoint, given.html)
     if given.out:
@@ -383,7 +387,20 @@ def _score(given: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def _scorer(config: "Config", checkpoint: Path) -> "Scorer":
+def _named(checkpoint: Path | None, config: "Config") -> Path | None:
+    """The checkpoint to rate with: named, configured, or None for the one that ships.
+
+    What `finevq demo` trains counts as configured once it is there.
+    """
+    from ..config import DEFAULTS, load_config
+
+    if checkpoint or (config.train.out / "checkpoint.json").is_file():
+        return checkpoint or config.train.out
+    defaults, _ = load_config(DEFAULTS)
+    return None if config.train.out == defaults.train.out else config.train.out
+
+
+def _scorer(config: "Config", checkpoint: Path | None) -> "Scorer":
     from ..evaluate.score import Scorer
 
     train = config.train
@@ -395,11 +412,13 @@ def _card(card: "ScoreCard") -> str:
         return f"{card.video}: {card.error}"
     low, high = card.scale
     lines = [f"{card.video} (scores from {low:g} to {high:g})"]
-    lines += [f"  {d:9}{found.score:7.1f}  {found.level}" for d, found in card.ratings.items()]
+    for dimension, found in card.ratings.items():
+        note = "  (the word and the score disagree)" if found.disagrees else ""
+        lines.append(f"  {dimension:9}{found.score:7.1f}  {found.level}{note}")
     return "\n".join(lines)
 
 
-def _score_card(config: "Config", videos: list[str], checkpoint: Path, html: Path) -> int:
+def _score_card(config: "Config", videos: list[str], checkpoint: Path | None, html: Path) -> int:
     from ..errors import FineVQError
 
     if len(videos) != 1:
@@ -414,12 +433,14 @@ def _score_card(config: "Config", videos: list[str], checkpoint: Path, html: Pat
     return 0
 
 
-def _score_into(config: "Config", videos: list[str], checkpoint: Path, out: Path) -> int:
+def _score_into(config: "Config", videos: list[str], checkpoint: Path | None, out: Path) -> int:
     from ..evaluate.results import Results
+    from ..evaluate.score import SHIPPED
     from ..train.checkpoint import digest, read_info
 
-    read_info(checkpoint)  # says it best where there is no checkpoint
-    results = Results(out, digest(checkpoint), videos)
+    folder = checkpoint or SHIPPED
+    read_info(folder)  # says it best where there is no checkpoint
+    results = Results(out, digest(folder), videos)
     left = results.left
     failed = 0
     if left:
@@ -441,7 +462,7 @@ def _serve(given: argparse.Namespace) -> None:
     if given.limit < 1:
         raise FineVQError(f"--limit {given.limit}: no video is that small; give it in MB")
     config = load(given)
-    scorer = _scorer(config, given.checkpoint or config.train.out)
+    scorer = _scorer(config, _named(given.checkpoint, config))
     from ..evaluate.serve import Server
 
     try:

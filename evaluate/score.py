@@ -1,5 +1,6 @@
 """Scoring video files: decode, encode as for the checkpoint's training, and rate on the fly."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 from ..cache.records import Failure
 from ..cache.values import as_read
-from ..dataset.questions import classify
+from ..dataset.questions import LEVELS, classify, level
 from ..dataset.videos import DIMENSIONS
 from ..errors import CheckpointError, VideoError
 from ..extract.decode import DecodedVideo
@@ -18,8 +19,15 @@ from ..extract.settings import ExtractSettings
 from ..train.checkpoint import load_checkpoint
 from ..train.prompts import PROFILES, ProfileName, Prompt, rating
 from ..train.training_set import read_training_set
+from ..weights import SMALL
 from .predict import Answer, Predictor
 from .scorecard import Rating, Reply, ScoreCard
+
+
+LOG = logging.getLogger(__name__)
+
+SHIPPED = SMALL / "checkpoint"
+"""The folder of the checkpoint that ships."""
 
 
 class Scorer:
@@ -31,7 +39,7 @@ class Scorer:
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None = None,
         settings: ExtractSettings | None = None,
         *,
         device: str = "auto",
@@ -40,7 +48,7 @@ class Scorer:
         """Load everything.
 
         Args:
-            checkpoint: its folder.
+            checkpoint: its folder; None for the small one that ships (docs/small-model.md).
             settings: of these count the device, the attention, whether the backbones are compiled
                 and how files are decoded; what decides the features comes from the checkpoint.
                 Without them a GPU is taken where there is one, nothing is compiled, and files are
@@ -53,7 +61,9 @@ class Scorer:
                 makes the features that it was trained on.
             ConfigError: a device that is not there.
         """
-        folder = Path(checkpoint)
+        if checkpoint is None:
+            LOG.warning("no checkpoint named: the small one that ships rates (docs/small-model.md)")
+        folder = SHIPPED if checkpoint is None else Path(checkpoint)
         there = pick_device(device, "train.device")
         model, packer, self.info = load_checkpoint(folder)
         self.settings = _merged(ExtractSettings.model_validate(self.info.extract), settings)
@@ -128,7 +138,8 @@ class Scorer:
             # Halfway through those that are equal, as the median of the labels is 50 %.
             percentile = 50 * float(np.mean(labels < score) + np.mean(labels <= score))
         weighted = low + answer.weighted * (high - low)
-        return Rating(score, answer.choice, _by_option(answer), weighted, percentile)
+        apart = abs(LEVELS.index(answer.choice) - LEVELS.index(level(answer.score)))
+        return Rating(score, answer.choice, _by_option(answer), weighted, percentile, apart)
 
 
 def prompts(profile: ProfileName) -> list[Prompt]:

@@ -26,6 +26,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 from transformers import InternVLVisionConfig, InternVLVisionModel
 
+from ..weights import SMALL
 from .motion import build_slowfast
 from .pieces import SIDE
 from .spatial import MEAN, STD
@@ -35,7 +36,7 @@ Array = NDArray[Any]
 SIZE, PATCH, HIDDEN = 224, 14, 1024
 """Side of a whole frame in pixels; one in pieces has `finevq.extract.pieces.SIDE`."""
 
-TRAINED = Path(__file__).with_name("embedded.safetensors")
+TRAINED = SMALL / "backbones.safetensors"
 """What recipes/small has trained: `vit.*`, the second MLP, and `slowfast.*`, by its own names."""
 
 # RGB to brightness, red-blue and green-magenta; orthonormal rows.

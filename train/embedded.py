@@ -6,7 +6,6 @@ starts from, a mixing network whose heads look at fixed places.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from ..dataset.compose import GOOD, SEVERITIES, TYPES
 from ..dataset.questions import LEVELS
 from ..dataset.videos import DIMENSIONS
+from ..weights import SMALL
 from .prompts import (
     IMAGE,
     IMAGE_END,
@@ -36,7 +36,7 @@ SPECIAL = (BEGIN, PAD, TURN_START, TURN_END, IMAGE_START, IMAGE_END, IMAGE)
 HIDDEN, LAYERS, HEADS, INNER = 256, 2, 8, 768
 SEED = 20250411
 
-WEIGHTS = Path(__file__).with_name("embedded.safetensors")
+WEIGHTS = SMALL / "language_model.safetensors"
 """The trained weights, float16."""
 
 LOOKS_BEFORE, LOOKS_NEAR, LOOKS_AT_MOTION = (5,), (6,), (7,)

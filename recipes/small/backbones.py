@@ -1,17 +1,23 @@
 """Step 3: train the second MLP of the InternViT and the fast pathway of the SlowFast.
 
-    python backbones.py observe OUT --first 0 --last 800
+    python backbones.py stills PHOTOGRAPHS OUT --count 3000
+    python backbones.py motion OUT
     python backbones.py fit OUT
 
-`observe` decodes clips as stage one does and keeps what the trained parts will read: OUT/observed.
-`fit` trains both on the strengths of the distortions, which are known, so that what tells them
-apart lies linearly in the mean of a video's tokens and in its motion vectors, and writes
-finevq's extract/embedded.safetensors. It trains nothing of the language model.
+`stills` makes clips of six frames with mixed distortions, and keeps what the second MLP will read
+of the last frame: many pictures for the price of one clip, which is enough for all distortions but
+those in time. `motion` keeps what the fast pathway will read of the clips of step 1. `fit` trains
+both on the strengths of the distortions, which are known, so that what tells them apart lies
+linearly in the mean of a video's tokens and in its motion vectors, and writes finevq's
+small/backbones.safetensors. It trains nothing of the language model.
 """
 
 import argparse
 import json
 import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,78 +28,106 @@ from safetensors.numpy import save_file
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from distortions import TYPES
+from clips import draw_recipes, draw_scene
+from distortions import TYPES, decoded, grade, render
 from finevq.extract import embedded
 from finevq.extract.decode import Sampling, decode
 from finevq.extract.motion import MotionEncoder
-from finevq.extract.pieces import SIDE
+from finevq.extract.pieces import SIDE, pieces
 from finevq.extract.spatial import SpatialEncoder
 from labels import part_of
+from scenes import View
 
-PATCHES = 24
-"""Patches of each scale that are kept of a frame."""
-
-WIDTH, WRITTEN = 384, 48
+WIDTH, WRITTEN = 256, 48
 """Hidden units of the trained MLP, and channels that it writes."""
 
-SAMPLING = Sampling(8, SIDE, "middles", "clips", 2, 112, pieces=True)
+SHARD = 50
+"""Stills in one file."""
+
+STILL_FRAMES = 6
+"""Frames of a still's clip: its codec has seen some motion at the last one."""
+
+SAMPLING = Sampling(1, SIDE, "middles", "clips", 2, 112, pieces=True)
 
 
-def observe(out: Path, first: int, last: int) -> None:
-    """Keep what the trained parts read of each clip, unless it is kept already."""
-    (out / "observed").mkdir(exist_ok=True)
+def stills(photographs: Path, out: Path, shard: int) -> None:
+    """Make one file of stills, unless it is there."""
+    kept = out / "stills" / f"{shard:05}.npz"
+    if kept.exists():
+        return
+    torch.set_num_threads(1)
+    names = sorted(path.name for path in photographs.glob("*.jpg"))
+    spatial, seen = _spatial()
+    read = embedded.VitDesign().read()
+    patches, targets, groups = [], [], []
+    for number in range(shard * SHARD, (shard + 1) * SHARD):
+        rng = np.random.default_rng([3, number])
+        scene = replace(draw_scene(0, rng, names), frames=STILL_FRAMES)
+        recipes = draw_recipes(rng)
+        recipe = recipes[int(rng.integers(len(recipes)))]
+        recipe = replace(recipe, strengths=recipe.strengths | {"temporal": 0.0})
+        color = grade(recipe.types["color"], recipe.strengths["color"], recipe.seed)
+        file, _, strengths = render(View(scene, photographs, color), recipe)
+        frame = pieces(decoded(file)[-1], int(rng.integers(8)))
+        spatial(frame[None])
+        patches.append(seen["patches"][0, 1:, read].half().numpy())
+        targets.append(_targets({"strengths": strengths, "recipe": {"types": recipe.types}}))
+        groups.append(f"{scene.picture}:{scene.seed}" if ":" in scene.picture else scene.picture)
+    _keep(kept, patches=np.stack(patches), targets=np.stack(targets), groups=np.array(groups))
+
+
+@cache
+def _spatial() -> tuple[SpatialEncoder, dict[str, Tensor]]:
+    """The image encoder, and what its second MLP has read last."""
     spatial = SpatialEncoder(embedded.embedded_vit())
-    motion = MotionEncoder(embedded.embedded_slowfast(), "clips")
     seen: dict[str, Tensor] = {}
     spatial.vit.encoder.layer[1].mlp.register_forward_hook(
         lambda module, inputs, output: seen.update(patches=inputs[0])
     )
-    read = embedded.VitDesign().read()
-    for number in range(first, last):
-        truth, kept = out / "truth" / f"{number:05}.json", out / "observed" / f"{number:05}.npz"
-        if kept.exists() or not truth.exists():
+    return spatial, seen
+
+
+def motion(out: Path) -> None:
+    """Keep what the fast pathway reads of each clip, unless it is kept already."""
+    encoder = MotionEncoder(embedded.embedded_slowfast(designed=True), "clips")
+    for truth in sorted((out / "truth").glob("*.json")):
+        kept = out / "motion" / f"{truth.stem}.npz"
+        if kept.exists():
             continue
-        video = decode(out / json.loads(truth.read_text("utf-8"))["video"], SAMPLING)
-        spatial(video.frames)
+        known = json.loads(truth.read_text("utf-8"))
+        video = decode(out / known["video"], SAMPLING)
         clips = torch.from_numpy(video.clips).permute(0, 4, 1, 2, 3).float() / 255
         with torch.inference_mode():
-            fast = motion.trunk[0].multipathway_blocks[1]((clips - motion.mean) / motion.std)
-        patches = seen["patches"][:, 1:, read].half().numpy()
-        rng = np.random.default_rng(number)
-        half = patches.shape[1] // 2
-        chosen = [
-            np.concatenate([rng.choice(half, PATCHES, replace=False) + start for start in (0, half)])
-            for _ in patches
-        ]
-        arrays = {
-            "patches": np.stack([p[c] for p, c in zip(patches, chosen, strict=True)]),
-            "fast": fast.half().numpy(),
-        }
-        part = kept.with_suffix(".part.npz")
-        np.savez(part, **arrays)
-        os.replace(part, kept)
+            fast = encoder.trunk[0].multipathway_blocks[1]((clips - encoder.mean) / encoder.std)
+        _keep(kept, fast=fast.half().numpy(), targets=_targets(known), groups=known["group"])
+
+
+def _keep(file: Path, **arrays: Any) -> None:
+    """Write arrays, whole or not at all."""
+    file.parent.mkdir(exist_ok=True)
+    part = file.with_suffix(".part.npz")
+    np.savez(part, **arrays)
+    os.replace(part, file)
 
 
 class Observed:
-    """All that was observed, with targets; N clips."""
+    """What was kept of stills or clips, with targets; N of them.
 
-    def __init__(self, out: Path) -> None:
-        """Read it.
+    Attributes:
+        inputs: of stills (N, 144, channels), of clips (N, 2, 8, 32, 28, 28), float16.
+        targets: (N, T), float32: the strength of each dimension, then of each type.
+        train: (N,), whether its scene is trained on.
+    """
 
-        Attributes:
-            patches: (N, frames * patches, channels), float16.
-            fast: (N, 2, 8, 32, 28, 28), float16.
-            targets: (N, T), float32: the strength of each dimension, then of each type.
-            train: (N,), whether a clip's scene is trained on.
-        """
-        files = sorted((out / "observed").glob("?????.npz"))
-        truths = [json.loads((out / "truth" / f"{f.stem}.json").read_text("utf-8")) for f in files]
-        loaded = [np.load(file) for file in files]
-        self.patches = torch.from_numpy(np.stack([z["patches"].reshape(-1, z["patches"].shape[-1])
-                                                  for z in loaded]))  # fmt: skip
-        self.fast = torch.from_numpy(np.stack([z["fast"] for z in loaded]))
-        self.targets = torch.from_numpy(np.stack([_targets(truth) for truth in truths]))
-        self.train = np.array([part_of(truth["group"]) == "train" for truth in truths])
+    def __init__(self, folder: Path, name: str) -> None:
+        """Read all files of a folder; `name` is the array that is trained on."""
+        loaded = [np.load(file) for file in sorted(folder.glob("?????.npz"))]
+        one = loaded[0]["targets"].ndim == 1  # a file a clip, or of many stills
+        join = np.stack if one else np.concatenate
+        self.inputs = torch.from_numpy(join([z[name] for z in loaded]))
+        self.targets = torch.from_numpy(join([z["targets"] for z in loaded]))
+        groups = [str(group) for z in loaded for group in np.atleast_1d(z["groups"])]
+        self.train = np.array([part_of(group) == "train" for group in groups])
 
 
 def _targets(truth: dict[str, Any]) -> NDArray[np.float32]:
@@ -109,7 +143,7 @@ def _targets(truth: dict[str, Any]) -> NDArray[np.float32]:
 def fit_mlp(data: Observed, epochs: int) -> dict[str, NDArray[Any]]:
     """Train the second MLP of the InternViT; its readout, which is linear, is thrown away."""
     torch.manual_seed(0)
-    x = data.patches
+    x = data.inputs
     sample = x[data.train][:, ::7].float().flatten(0, 1)
     mean, scale = sample.mean(0), sample.std(0) + 1e-3
     first, second = nn.Linear(x.shape[-1], WIDTH), nn.Linear(WIDTH, WRITTEN)
@@ -117,7 +151,10 @@ def fit_mlp(data: Observed, epochs: int) -> dict[str, NDArray[Any]]:
     layers = nn.ModuleList([first, second, readout])
 
     def pooled(rows: NDArray[Any] | Tensor) -> Tensor:
-        inputs = ((x[rows].float() - mean) / scale).clamp(-12, 12)
+        some = x[rows]
+        if torch.is_grad_enabled():  # half of the patches: cheaper, and never the same
+            some = some[:, torch.randperm(x.shape[1])[: x.shape[1] // 2]]
+        inputs = ((some.float() - mean) / scale).clamp(-12, 12)
         out: Tensor = second(nn.functional.gelu(first(inputs))).mean(1)
         return out
 
@@ -152,7 +189,7 @@ def fit_fast(data: Observed, epochs: int) -> dict[str, NDArray[Any]]:
     readout = nn.Linear(256, data.targets.shape[1])
 
     def pooled(rows: NDArray[Any] | Tensor) -> Tensor:
-        batch = data.fast[rows].float()
+        batch = data.inputs[rows].float()
         fast = batch.flatten(0, 1)
         for stage in stages:
             fast = stage(fast)
@@ -208,21 +245,31 @@ def _fit(
 
 
 def main() -> None:
-    """Observe clips, or train on what was observed."""
+    """Make stills, keep motion, or train on both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=["observe", "fit"])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--last", type=int, default=800)
-    parser.add_argument("--epochs", type=int, default=40)
+    steps = parser.add_subparsers(dest="step", required=True)
+    made = steps.add_parser("stills")
+    made.add_argument("photographs", type=Path, help="a folder of *.jpg")
+    made.add_argument("out", type=Path)
+    made.add_argument("--count", type=int, default=3000)
+    made.add_argument("--processes", type=int, default=2)
+    steps.add_parser("motion").add_argument("out", type=Path)
+    fitted = steps.add_parser("fit")
+    fitted.add_argument("out", type=Path)
+    fitted.add_argument("--epochs", type=int, default=30)
     given = parser.parse_args()
-    if given.step == "observe":
-        observe(given.out, given.first, given.last)
-        return
-    data = Observed(given.out)
-    print(f"{len(data.train)} clips, {data.train.sum()} trained on")
-    weights = fit_mlp(data, given.epochs) | fit_fast(data, given.epochs // 2)
-    save_file({n: w.astype(np.float16) for n, w in weights.items()}, embedded.TRAINED)
+    if given.step == "stills":
+        with ProcessPoolExecutor(given.processes) as pool:
+            for shard in range(given.count // SHARD):
+                pool.submit(stills, given.photographs, given.out, shard)
+    elif given.step == "motion":
+        motion(given.out)
+    else:
+        still, moving = Observed(given.out / "stills", "patches"), Observed(given.out / "motion", "fast")
+        for data in (still, moving):
+            print(f"{len(data.train)} of which {data.train.sum()} are trained on")
+        weights = fit_mlp(still, given.epochs) | fit_fast(moving, given.epochs)
+        save_file({n: w.astype(np.float16) for n, w in weights.items()}, embedded.TRAINED)
 
 
 if __name__ == "__main__":

@@ -29,20 +29,26 @@ LADDERS = 0.55
 LINES = {240: 0.3, 288: 0.12, 360: 0.3, 480: 0.15, 540: 0.05, 720: 0.06, 1080: 0.02}
 """Heights of the frames, or widths of upright ones, with their shares."""
 
+FIRST, SMALL = 108, {240: 0.55, 288: 0.2, 360: 0.17, 480: 0.05, 720: 0.03}
+"""After so many scenes they are mostly small: a clip's pixels are what its making costs, and many
+scenes teach more than large ones."""
 
-def draw_scene(rng: np.random.Generator, photographs: list[str]) -> Scene:
-    """A scene: three in four are photographs."""
+
+def draw_scene(number: int, rng: np.random.Generator, photographs: list[str]) -> Scene:
+    """The scene of a number: three in four are photographs."""
     world = rng.random() < 0.25
     picture = f"world:{rng.choice(WORLDS)}" if world else str(rng.choice(photographs))
-    lines = int(rng.choice(list(LINES), p=list(LINES.values())))
+    shares = LINES if number < FIRST else SMALL
+    lines = int(rng.choice(list(shares), p=list(shares.values())))
     aspect = float(rng.choice([16 / 9, 4 / 3, 1.0], p=[0.6, 0.25, 0.15]))
     long = round(lines * aspect / 2) * 2
     upright = rng.random() < 0.3
     fps = int(rng.choice([24, 25, 30]))
-    # Long clips are small, and large ones short: a clip's pixels are what its making costs.
     low, high = (36, 72) if lines < 480 else (34, 50) if lines < 720 else (33, 38)
+    if number >= FIRST:
+        low, high = (34, 48) if lines < 480 else (33, 38)
     frames = int(rng.integers(low, high))
-    if lines <= 360 and rng.random() < 0.06:
+    if lines <= 360 and rng.random() < (0.06 if number < FIRST else 0.02):
         frames = int(rng.integers(100, 10 * fps + 1))
     width, height = (lines, long) if upright else (long, lines)
     return Scene(picture, int(rng.integers(2**31)), width, height, frames, fps)
@@ -87,7 +93,7 @@ def make(number: int, seed: int, photographs: Path, out: Path) -> str:
         return "there"
     names = sorted(path.name for path in photographs.glob("*.jpg"))
     rng = np.random.default_rng([seed, number // VERSIONS])
-    scene = draw_scene(rng, names)
+    scene = draw_scene(number // VERSIONS, rng, names)
     recipe = draw_recipes(rng)[number % VERSIONS]
     began = time.process_time()
     view = View(scene, photographs, grade(recipe.types["color"], recipe.strengths["color"],
