@@ -3,11 +3,12 @@
 They make the whole pipeline run, and learn, without a download. What they measure is what early
 vision and classical quality metrics measure, and nothing semantic:
 
-- The InternViT has two blocks. Its patch embedding is a whitened DCT in an opponent color space, so
-  that noise, blur and blocking are not buried under brightness; its attention averages over the
+- The InternViT has three blocks. Its patch embedding is a whitened DCT in an opponent color space,
+  so that noise, blur and blocking are not buried under brightness; its attention averages over the
   frame; its first MLP turns each coefficient into a magnitude (GELU(x) + GELU(-x) ~ |x|) and adds
-  the magnitudes up in frequency bands. The second MLP is trained (recipes/small): it reads the
-  bands of a patch and of the frame, and writes what tells distortions apart.
+  the magnitudes up in frequency bands. The second MLP takes the logarithms of the bands. The third
+  one is trained (recipes/small): it reads the logarithms of a patch and of the frame, and writes
+  what tells distortions apart.
 - The SlowFast has one block a stage. Its slow stem holds DCT filters, its fast stem temporal
   differences; every stage copies its channels behind rising thresholds, so that the final average
   over space and time is a soft histogram of each response. The first fast stage also measures how
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+from scipy.special import erf
 from torch import Tensor, nn
 from transformers import InternVLVisionConfig, InternVLVisionModel
 
@@ -50,7 +52,7 @@ REMAINDER = 20.0
 
 
 def embedded_vit(pieces: bool = True) -> InternVLVisionModel:
-    """A two-block InternViT whose shuffled tokens are 4096-d.
+    """A three-block InternViT whose shuffled tokens are 4096-d.
 
     Args:
         pieces: it sees frames in pieces; else whole ones, of 224 x 224 pixels.
@@ -59,7 +61,7 @@ def embedded_vit(pieces: bool = True) -> InternVLVisionModel:
     config = InternVLVisionConfig(
         hidden_size=HIDDEN,
         intermediate_size=len(design.rows),
-        num_hidden_layers=2,
+        num_hidden_layers=3,
         num_attention_heads=16,
         image_size=[design.size, design.size],
         patch_size=[PATCH, PATCH],
@@ -103,19 +105,30 @@ def _load(module: nn.Module, weights: dict[str, Array]) -> None:
 
 
 class VitDesign:
-    """Channels of the residual stream: 588 coefficients, 3 frame means, bands, 2 constants.
+    """Channels of the residual stream.
 
-    Behind the first block most coefficients are gone from it, and in their place the second one
-    keeps the bands' means over the frame while it needs them. What it writes follows the bands.
+        0   coefficients, 3 x 196; behind the first block but three of them are free
+      588   means of the frame, in three colors
+      591   which of the two scales a patch is of; 697, 698 where it lies in its token
+      592   bands
+      704   logarithms of the bands
+      816   what the trained MLP writes
+     1022   two constants
+
+    Bands and logarithms are positive, and would shift all channels of the next LayerNorm by their
+    mean. So each has its negative in a free channel, as long as there is a LayerNorm to come.
     """
 
     coefficients = 3 * PATCH * PATCH
     means = slice(588, 591)
     scale = 591  # 1 in a patch of the shrunk frame, -1 in one of the frame as it is
+    places = slice(697, 699)  # row and column of a patch in its token, -1 and 1
     steady = slice(1022, 1024)
     first_band = 592
-    first_mean = 2  # of a band over the frame: clear of 0, 196 and 392, the patch's brightness
-    first_written = 704
+    first_log = 704
+    first_written = 816
+    # Free of 0, 196 and 392, the patch's brightness and color.
+    less_bands, less_logs, frame_logs = 400, 2, 200
 
     def __init__(self, pieces: bool = True) -> None:
         self.size = SIDE if pieces else SIZE
@@ -195,6 +208,9 @@ class VitDesign:
                 # GELU(x) - GELU(-x) = x: what a band has collected leaves the residual stream.
                 ((index, sign),) = gains.items()
                 fc2[index, row] = -sign
+        fc2[self.less_bands : self.less_bands + self.bands] = -fc2[
+            self.first_band : self.first_band + self.bands
+        ]
         norm = np.full(hidden, STEADY * np.sqrt(2 / hidden))
         return {
             "embeddings.patch_embeddings.projection.weight": projection,
@@ -209,54 +225,96 @@ class VitDesign:
             layer + "mlp.fc1.bias": fc1_bias,
             layer + "mlp.fc2.weight": fc2,
             "embeddings.position_embeddings": self._positions(),
-            **self._second_block(norm, bias),
+            **self._plain_block(1, norm, *self._logarithms()),
+            **self._plain_block(2, norm, *self._trained(bias), averaged=True),
         }
 
     def read(self) -> list[int]:
-        """Channels that the trained MLP reads: colors, scale, bands, and the bands' means."""
-        bands = range(self.first_band, self.first_band + self.bands)
-        means = range(self.first_mean, self.first_mean + self.bands)
+        """Channels that the trained MLP reads: colors, places, logarithms and their means."""
+        logs = range(self.first_log, self.first_log + self.bands)
+        frame = range(self.frame_logs, self.frame_logs + self.bands)
         blocks = [c * PATCH * PATCH for c in range(3)]
-        return [*blocks, *range(self.means.start, self.scale + 1), *bands, *means]
+        own = [*blocks, *range(self.means.start, self.scale + 1), *range(697, 699)]
+        return [*own, *logs, *frame]
 
     def _positions(self) -> Array:
-        """Which scale a patch has; the class token has none."""
+        """Which scale a patch has, and where it lies in its token; the class token has neither."""
         side = self.size // PATCH
+        row, column = np.divmod(np.arange(side * side), side)
         positions = np.zeros((1, 1 + side * side, HIDDEN))
         positions[:, 1:, self.scale] = 1
         if self.pieces:
             positions[:, 1 + side * side // 2 :, self.scale] = -1
+        positions[0, 1:, self.places] = np.stack([row % 2, column % 2], axis=-1) * 2 - 1
         return positions
 
-    def _second_block(self, norm: Array, bias: Array) -> dict[str, Array]:
-        """Attention that averages the bands over the frame, and the trained MLP."""
-        hidden, inner = HIDDEN, len(self.rows)
-        layer = "encoder.layer.1."
-        value, out = np.zeros((hidden, hidden)), np.zeros((hidden, hidden))
-        fc1, fc1_bias, fc2 = np.zeros((inner, hidden)), np.zeros(inner), np.zeros((hidden, inner))
+    def _logarithms(self) -> tuple[Array, Array, Array, Array]:
+        """The second MLP: a sum of hinges for each band, of which none sees another."""
+        fc1, fc1_bias, fc2, fc2_bias = self._nothing()
+        gains, knots, weights, offset = hinges()
         for band in range(self.bands):
-            value[band, self.first_band + band] = 1
-            mean = self.first_mean + band
-            out[mean, band] = 1
-            for side, sign in enumerate((1.0, -1.0)):  # GELU(x) - GELU(-x) = x: gone again
-                row = inner - 1 - 2 * band - side
-                fc1[row, mean], fc2[mean, row] = sign, -sign
-        fc2_bias = bias * self.is_steady() * (REMAINDER / STEADY - 1)
+            rows = slice(band * len(knots), (band + 1) * len(knots))
+            fc1[rows, self.first_band + band] = gains
+            fc1_bias[rows] = -gains * knots
+            for first, sign in ((self.first_log, 1.0), (self.less_logs, -1.0)):
+                fc2[first + band, rows] = sign * weights
+                fc2_bias[first + band] = sign * offset
+        return fc1, fc1_bias, fc2, fc2_bias
+
+    def _trained(self, bias: Array) -> tuple[Array, Array, Array, Array]:
+        """The third MLP; it also clears the residual stream of what only helped."""
+        fc1, fc1_bias, fc2, fc2_bias = self._nothing()
+        row = len(fc1)
+        for first in (self.less_bands, self.less_logs, self.frame_logs):
+            for channel in range(first, first + self.bands):
+                for sign in (1.0, -1.0):  # GELU(x) - GELU(-x) = x
+                    row -= 1
+                    fc1[row, channel], fc2[channel, row] = sign, -sign
+        fc2_bias += bias * self.is_steady() * (REMAINDER / STEADY - 1)
         learned = trained("vit")
         if learned:
             width, written = len(learned["fc1"]), len(learned["fc2"])
+            assert width <= row
             place = slice(self.first_written, self.first_written + written)
             fc1[:width, self.read()] = learned["fc1"]
             fc1_bias[:width] = learned["fc1_bias"]
             fc2[place, :width] = learned["fc2"]
             fc2_bias[place] = learned["fc2_bias"]
+        return fc1, fc1_bias, fc2, fc2_bias
+
+    def _nothing(self) -> tuple[Array, Array, Array, Array]:
+        """An MLP that does nothing: the weights and biases of its two layers."""
+        hidden, inner = HIDDEN, len(self.rows)
+        return (
+            np.zeros((inner, hidden)),
+            np.zeros(inner),
+            np.zeros((hidden, inner)),
+            np.zeros(hidden),
+        )
+
+    def _plain_block(
+        self,
+        number: int,
+        norm: Array,
+        fc1: Array,
+        fc1_bias: Array,
+        fc2: Array,
+        fc2_bias: Array,
+        averaged: bool = False,
+    ) -> dict[str, Array]:
+        """A block with an MLP, and attention that averages the logarithms over the frame."""
+        layer = f"encoder.layer.{number}."
+        value, out = np.zeros((HIDDEN, HIDDEN)), np.zeros((HIDDEN, HIDDEN))
+        for band in range(self.bands if averaged else 0):
+            value[band, self.first_log + band] = 1
+            out[self.frame_logs + band, band] = 1
         return {
             layer + "attention.v_proj.weight": value,
             layer + "attention.projection_layer.weight": out,
             layer + "layernorm_before.weight": norm,
             layer + "layernorm_after.weight": norm,
-            layer + "lambda_1": np.ones(hidden),
-            layer + "lambda_2": np.ones(hidden),
+            layer + "lambda_1": np.ones(HIDDEN),
+            layer + "lambda_2": np.ones(HIDDEN),
             layer + "mlp.fc1.weight": fc1,
             layer + "mlp.fc1.bias": fc1_bias,
             layer + "mlp.fc2.weight": fc2,
@@ -292,6 +350,21 @@ def _whitening() -> Array:
     """
     frequency = np.hypot(*np.meshgrid(np.arange(PATCH), np.arange(PATCH)))
     return np.where(frequency == 0, 4 / PATCH / np.sqrt(3), 2.0 * (0.5 + frequency) ** 0.8)
+
+
+def hinges() -> tuple[Array, Array, Array, float]:
+    """Gains, knots and weights of a sum of GELUs, and an offset, that give log(1 + 8 x).
+
+    From 0 to 40 the error is below 0.03; beyond, it goes on straight.
+    """
+    knots = np.array([-0.05, 0.03, 0.1, 0.25, 0.6, 1.4, 3.0, 6.5, 14.0, 28.0])
+    gains = 2.5 / np.diff(knots, prepend=-0.13)
+    x = np.concatenate([np.linspace(0, 1, 400), np.geomspace(1, 40, 400)])
+    inner = gains * (x[:, None] - knots)
+    gelu = inner * 0.5 * (1 + erf(inner / np.sqrt(2)))
+    columns = np.column_stack([gelu, np.ones(len(x))])
+    solved, *_ = np.linalg.lstsq(columns, np.log1p(8 * x), rcond=None)
+    return gains, knots, solved[:-1], float(solved[-1])
 
 
 def _radius_bin(frequency: int) -> int:

@@ -1,13 +1,14 @@
-"""Step 3: train the second MLP of the InternViT and the fast pathway of the SlowFast.
+"""Step 3: train the third MLP of the InternViT and the fast pathway of the SlowFast.
 
     python backbones.py stills PHOTOGRAPHS OUT --count 3000
     python backbones.py motion OUT
-    python backbones.py fit OUT
+    python backbones.py fit OUT vit
+    python backbones.py fit OUT slowfast
 
-`stills` makes clips of six frames with mixed distortions, and keeps what the second MLP will read
+`stills` makes clips of six frames with mixed distortions, and keeps what the third MLP will read
 of the last frame: many pictures for the price of one clip, which is enough for all distortions but
 those in time. `motion` keeps what the fast pathway will read of the clips of step 1. `fit` trains
-both on the strengths of the distortions, which are known, so that what tells them apart lies
+each on the strengths of the distortions, which are known, so that what tells them apart lies
 linearly in the mean of a video's tokens and in its motion vectors, and writes finevq's
 small/backbones.safetensors. It trains nothing of the language model.
 """
@@ -24,11 +25,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from clips import draw_recipes, draw_scene
+from clips import FIRST, draw_recipes, draw_scene
 from distortions import TYPES, decoded, grade, render
 from finevq.extract import embedded
 from finevq.extract.decode import Sampling, decode
@@ -47,6 +48,9 @@ SHARD = 50
 STILL_FRAMES = 6
 """Frames of a still's clip: its codec has seen some motion at the last one."""
 
+CROP = 16
+"""Side of the part of a clip's 28 x 28 places that a step of training sees."""
+
 SAMPLING = Sampling(1, SIDE, "middles", "clips", 2, 112, pieces=True)
 
 
@@ -62,7 +66,8 @@ def stills(photographs: Path, out: Path, shard: int) -> None:
     patches, targets, groups = [], [], []
     for number in range(shard * SHARD, (shard + 1) * SHARD):
         rng = np.random.default_rng([3, number])
-        scene = replace(draw_scene(0, rng, names), frames=STILL_FRAMES)
+        small = number % 3 > 0  # two in three
+        scene = replace(draw_scene(FIRST * small, rng, names), frames=STILL_FRAMES)
         recipes = draw_recipes(rng)
         recipe = recipes[int(rng.integers(len(recipes)))]
         recipe = replace(recipe, strengths=recipe.strengths | {"temporal": 0.0})
@@ -78,10 +83,10 @@ def stills(photographs: Path, out: Path, shard: int) -> None:
 
 @cache
 def _spatial() -> tuple[SpatialEncoder, dict[str, Tensor]]:
-    """The image encoder, and what its second MLP has read last."""
+    """The image encoder, and what its third MLP has read last."""
     spatial = SpatialEncoder(embedded.embedded_vit())
     seen: dict[str, Tensor] = {}
-    spatial.vit.encoder.layer[1].mlp.register_forward_hook(
+    spatial.vit.encoder.layer[2].mlp.register_forward_hook(
         lambda module, inputs, output: seen.update(patches=inputs[0])
     )
     return spatial, seen
@@ -141,7 +146,7 @@ def _targets(truth: dict[str, Any]) -> NDArray[np.float32]:
 
 
 def fit_mlp(data: Observed, epochs: int) -> dict[str, NDArray[Any]]:
-    """Train the second MLP of the InternViT; its readout, which is linear, is thrown away."""
+    """Train the third MLP of the InternViT; its readout, which is linear, is thrown away."""
     torch.manual_seed(0)
     x = data.inputs
     sample = x[data.train][:, ::7].float().flatten(0, 1)
@@ -154,7 +159,7 @@ def fit_mlp(data: Observed, epochs: int) -> dict[str, NDArray[Any]]:
         some = x[rows]
         if torch.is_grad_enabled():  # half of the patches: cheaper, and never the same
             some = some[:, torch.randperm(x.shape[1])[: x.shape[1] // 2]]
-        inputs = ((some.float() - mean) / scale).clamp(-12, 12)
+        inputs = (some.float() - mean) / scale
         out: Tensor = second(nn.functional.gelu(first(inputs))).mean(1)
         return out
 
@@ -189,8 +194,12 @@ def fit_fast(data: Observed, epochs: int) -> dict[str, NDArray[Any]]:
     readout = nn.Linear(256, data.targets.shape[1])
 
     def pooled(rows: NDArray[Any] | Tensor) -> Tensor:
-        batch = data.inputs[rows].float()
-        fast = batch.flatten(0, 1)
+        batch = data.inputs[rows]
+        if torch.is_grad_enabled():  # one of the two clips and a third of its area
+            y, x = torch.randint(0, batch.shape[-1] - CROP + 1, (2,)).tolist()
+            window = int(torch.randint(0, batch.shape[1], ()))
+            batch = batch[:, window : window + 1, ..., y : y + CROP, x : x + CROP]
+        fast = batch.flatten(0, 1).float()
         for stage in stages:
             fast = stage(fast)
         out: Tensor = fast.mean((2, 3, 4)).view(len(batch), -1, 256).mean(1)
@@ -252,24 +261,28 @@ def main() -> None:
     made.add_argument("photographs", type=Path, help="a folder of *.jpg")
     made.add_argument("out", type=Path)
     made.add_argument("--count", type=int, default=3000)
+    made.add_argument("--first", type=int, default=0, help="to make a part of them")
     made.add_argument("--processes", type=int, default=2)
     steps.add_parser("motion").add_argument("out", type=Path)
     fitted = steps.add_parser("fit")
     fitted.add_argument("out", type=Path)
+    fitted.add_argument("part", choices=["vit", "slowfast"])
     fitted.add_argument("--epochs", type=int, default=30)
     given = parser.parse_args()
     if given.step == "stills":
         with ProcessPoolExecutor(given.processes) as pool:
-            for shard in range(given.count // SHARD):
+            for shard in range(given.first // SHARD, given.count // SHARD):
                 pool.submit(stills, given.photographs, given.out, shard)
     elif given.step == "motion":
         motion(given.out)
     else:
-        still, moving = Observed(given.out / "stills", "patches"), Observed(given.out / "motion", "fast")
-        for data in (still, moving):
-            print(f"{len(data.train)} of which {data.train.sum()} are trained on")
-        weights = fit_mlp(still, given.epochs) | fit_fast(moving, given.epochs)
-        save_file({n: w.astype(np.float16) for n, w in weights.items()}, embedded.TRAINED)
+        folder, name = {"vit": ("stills", "patches"), "slowfast": ("motion", "fast")}[given.part]
+        data = Observed(given.out / folder, name)
+        print(f"{len(data.train)} of which {data.train.sum()} are trained on", flush=True)
+        fit = fit_mlp if given.part == "vit" else fit_fast
+        weights = {n: w.astype(np.float16) for n, w in fit(data, given.epochs).items()}
+        others = load_file(embedded.TRAINED) if embedded.TRAINED.is_file() else {}
+        save_file({n: w for n, w in others.items() if n not in weights} | weights, embedded.TRAINED)
 
 
 if __name__ == "__main__":
