@@ -110,7 +110,7 @@ def train(
         )
     if settings.full and settings.precision == "float16":
         raise ConfigError(
-            'train.full = true: weights that train cannot be float16; set train.precision to '
+            "train.full = true: weights that train cannot be float16; set train.precision to "
             '"bfloat16" or "float32"'
         )
     _check_names([dataset, *also])
@@ -129,7 +129,8 @@ def train(
             f"the part train of split {dataset.settings.split} has no labelled video with features"
         )
     set_seed(settings.seed)
-    base = load_base(settings.base, settings.precision)
+    # Weights that train stay float32, whatever the arithmetic.
+    base = load_base(settings.base, "float32" if settings.full else settings.precision)
     run["base"] = base.hash
     finished(settings.out, run)  # a run that was stopped goes on with the same base model only
     info = _info(dataset, store, settings, extraction, run)

@@ -229,7 +229,9 @@ def noise(frame: Pixels, kind: str, s: float, rng: np.random.Generator, variant:
     elif variant < 0.5:  # film grain: of brightness alone, and coarser than a pixel
         coarse = max(1.0, 1.3 * unit)
         size = (round(height / coarse), round(width / coarse))
-        grain = Image.fromarray(_normal(size, rng)).resize((width, height), Image.Resampling.BILINEAR)
+        grain = Image.fromarray(_normal(size, rng)).resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
         pixels += 46 * s * np.asarray(grain)[..., None]
     else:  # low light: dark places are noisier, and colors more than brightness
         dark = 1.25 - pixels.mean(axis=-1, keepdims=True) / 255
@@ -252,7 +254,11 @@ class Codec:
 
 def _x264(s: float, v: float) -> dict[str, str]:
     preset = ("ultrafast", "superfast", "veryfast", "veryfast", "faster")[int(v * 4.999)]
-    return {"crf": f"{17 + 34 * s:.1f}", "preset": preset, "x264-params": "threads=1:log-level=none"}
+    return {
+        "crf": f"{17 + 34 * s:.1f}",
+        "preset": preset,
+        "x264-params": "threads=1:log-level=none",
+    }
 
 
 def _x265(s: float, v: float) -> dict[str, str]:
@@ -372,7 +378,9 @@ def render(view: View, recipe: Recipe) -> tuple[bytes, str, dict[str, float]]:
             drawn = {key: blur(frame, kind["blur"], s["blur"], angle)}
         frames.append(drawn[key])
     if kind["temporal"] in ("lagging", "other temporal distortion"):
-        s["temporal"] *= 0.4 + 0.6 * min(1.0, view.motion / 0.12)  # what stands still cannot stutter
+        s["temporal"] *= 0.4 + 0.6 * min(
+            1.0, view.motion / 0.12
+        )  # what stands still cannot stutter
     early = s["noise"] > 0 and s["artifact"] < 0.3 and rng.random() < 0.3
     strength_v = float(rng.random())
     if early:
