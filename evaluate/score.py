@@ -23,7 +23,6 @@ from ..weights import SMALL
 from .predict import Answer, Predictor
 from .scorecard import Rating, Reply, ScoreCard
 
-
 LOG = logging.getLogger(__name__)
 
 SHIPPED = SMALL / "checkpoint"

@@ -17,7 +17,6 @@ vision and classical quality metrics measure, and nothing semantic:
 All weights are closed formulas, rounded so that they hash alike on every machine.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -24,20 +24,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from clips import FIRST, draw_recipes, draw_scene
+from distortions import TYPES, decoded, grade, render
+from labels import part_of
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from scenes import View
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from clips import FIRST, draw_recipes, draw_scene
-from distortions import TYPES, decoded, grade, render
 from finevq.extract import embedded
 from finevq.extract.decode import Sampling, decode
 from finevq.extract.motion import MotionEncoder
 from finevq.extract.pieces import SIDE, pieces
 from finevq.extract.spatial import SpatialEncoder
-from labels import part_of
-from scenes import View
 
 WIDTH, WRITTEN = 256, 48
 """Hidden units of the trained MLP, and channels that it writes."""

@@ -16,7 +16,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-
 from distortions import SHARE, TYPES, Recipe, grade, render
 from scenes import WORLDS, Scene, View
 

@@ -15,9 +15,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
-from scipy.ndimage import uniform_filter
-
 from scenes import Pixels, View
+from scipy.ndimage import uniform_filter
 
 TYPES = {
     "color": (
