@@ -36,10 +36,13 @@ def settings(*changes: str) -> ExtractSettings:
 def _backbones_made_once():
     """They do not depend on the settings, and making them is most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("embedded_vit", "embedded_slowfast"):
-            made = getattr(encoder_module, name)()
-            # An encoder casts its backbones, so each gets its own.
-            patch.setattr(encoder_module, name, lambda made=made: copy.deepcopy(made))
+        vits = {pieces: encoder_module.embedded_vit(pieces) for pieces in (True, False)}
+        trunk = encoder_module.embedded_slowfast()
+        # An encoder casts its backbones, so each gets its own.
+        patch.setattr(
+            encoder_module, "embedded_vit", lambda pieces=True: copy.deepcopy(vits[pieces])
+        )
+        patch.setattr(encoder_module, "embedded_slowfast", lambda: copy.deepcopy(trunk))
         yield
 
 
@@ -91,7 +94,7 @@ def test_weights_are_part_of_the_identity(
     changed = getattr(encoder_module, name)()
     with torch.no_grad():
         next(iter(changed.parameters())).view(-1)[0] += 1e-3
-    monkeypatch.setattr(encoder_module, name, lambda: changed)
+    monkeypatch.setattr(encoder_module, name, lambda *given: changed)
     (line,) = encoder.identity.difference(Encoder(settings()).identity)
     assert line.startswith(f"{part}.weights: ")
 

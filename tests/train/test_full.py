@@ -29,7 +29,9 @@ def store(dataset, make_store):
 
 @pytest.fixture
 def settings(make_settings):
-    return make_settings(full=True, lora=NO_LORA, epochs=1.0, probe_epochs=0)
+    return make_settings(
+        full=True, lora=NO_LORA, epochs=2.0, probe_epochs=0, videos_per_batch=1
+    )  # a single step has a learning rate of 0
 
 
 def test_every_weight_of_the_language_model_learns_and_is_kept(dataset, store, settings) -> None:
