@@ -1,10 +1,10 @@
 """FineVQ: fine-grained video quality assessment over precomputed, verified features.
 
 The stages are the packages `finevq.dataset`, `finevq.extract`, `finevq.cache`, `finevq.train` and
-`finevq.evaluate`; the command line is `finevq` (or `python -m finevq`). From Python, a trained
-checkpoint rates files:
+`finevq.evaluate`; the command line is `finevq` (or `python -m finevq`). From Python, a checkpoint
+rates files, here the small one that ships:
 
-    card = finevq.load("runs/demo/checkpoint").score("holiday.mp4")
+    card = finevq.load().score("holiday.mp4")
     card.ratings["overall"].score
 """
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(checkpoint: "str | Path") -> "Scorer":
+def load(checkpoint: "str | Path | None" = None) -> "Scorer":
     """Load a checkpoint to rate video files with: `score(path)` gives a `ScoreCard`.
 
     Args:
-        checkpoint: its folder.
+        checkpoint: its folder; None for the small one that ships.
 
     Raises:
         CheckpointError: it is missing or damaged, or was trained on features that this

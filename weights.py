@@ -20,6 +20,10 @@ from torch import Tensor
 
 from .errors import CheckpointError
 
+SMALL = Path(__file__).with_name("small")
+"""What ships: the trained weights of the embedded backbones and language model (recipes/small), and
+`checkpoint`, a finished checkpoint on them."""
+
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 

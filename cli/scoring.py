@@ -28,12 +28,12 @@ def _add_score(commands: "Commands[argparse.ArgumentParser]") -> None:
         "score",
         _score,
         "rate video files in six dimensions",
-        "finevq score holiday.mp4 --checkpoint runs/demo/checkpoint --json",
+        "finevq score holiday.mp4",
     )
     added.add_argument(
         "videos", nargs="+", metavar="VIDEO", help="files, folders, or lists of files (.txt)"
     )
-    added.add_argument("--checkpoint", type=Path, metavar="DIR", help="(train.out)")
+    _add_checkpoint(added)
     where = added.add_mutually_exclusive_group()
     where.add_argument("--json", action="store_true", help="print one JSON object a line")
     where.add_argument(
@@ -52,13 +52,19 @@ def _add_serve(commands: "Commands[argparse.ArgumentParser]") -> None:
         "serve",
         _serve,
         "open a local page that rates the video dropped on it",
-        "finevq serve --checkpoint runs/demo/checkpoint",
+        "finevq serve",
     )
-    added.add_argument("--checkpoint", type=Path, metavar="DIR", help="(train.out)")
+    _add_checkpoint(added)
     added.add_argument("--port", type=int, default=8787, help="0 takes a free one (8787)")
     added.add_argument("--host", default="127.0.0.1", help="who may reach it (127.0.0.1)")
     added.add_argument("--limit", type=int, default=500, metavar="MB", help="of a video (500)")
     add_config(added)
+
+
+def _add_checkpoint(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="(train.out; else the one that ships)"
+    )
 
 
 def _score(given: argparse.Namespace) -> int:
@@ -68,7 +74,7 @@ def _score(given: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="surrogateescape")  # a file's name need not be UTF-8
     config = load(given)
     videos = list_videos(given.videos)  # its errors come before torch is loaded
-    checkpoint = given.checkpoint or config.train.out
+    checkpoint = _chosen_checkpoint(given.checkpoint, config)
     if given.html:
         return _write_card(config, videos, checkpoint, given.html)
     if given.out:
@@ -80,7 +86,20 @@ def _score(given: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def _scorer(config: "Config", checkpoint: Path) -> "Scorer":
+def _chosen_checkpoint(named: Path | None, config: "Config") -> Path | None:
+    """The checkpoint to rate with: named, configured, or None for the one that ships.
+
+    What `finevq demo` trains counts as configured once it is there.
+    """
+    from ..config import DEFAULTS, load_config
+
+    if named or (config.train.out / "checkpoint.json").is_file():
+        return named or config.train.out
+    defaults, _ = load_config(DEFAULTS)
+    return None if config.train.out == defaults.train.out else config.train.out
+
+
+def _scorer(config: "Config", checkpoint: Path | None) -> "Scorer":
     from ..evaluate.score.scorer import Scorer
 
     train = config.train
@@ -92,11 +111,13 @@ def _card_text(card: "ScoreCard") -> str:
         return f"{card.video}: {card.error}"
     low, high = card.scale
     lines = [f"{card.video} (scores from {low:g} to {high:g})"]
-    lines += [f"  {name:9}{one.score:7.1f}  {one.level}" for name, one in card.ratings.items()]
+    for name, one in card.ratings.items():
+        note = "  (the word and the score disagree)" if one.disagrees else ""
+        lines.append(f"  {name:9}{one.score:7.1f}  {one.level}{note}")
     return "\n".join(lines)
 
 
-def _write_card(config: "Config", videos: list[str], checkpoint: Path, html: Path) -> int:
+def _write_card(config: "Config", videos: list[str], checkpoint: Path | None, html: Path) -> int:
     from ..errors import FineVQError
 
     if len(videos) != 1:
@@ -111,12 +132,14 @@ def _write_card(config: "Config", videos: list[str], checkpoint: Path, html: Pat
     return 0
 
 
-def _write_scores(config: "Config", videos: list[str], checkpoint: Path, out: Path) -> int:
+def _write_scores(config: "Config", videos: list[str], checkpoint: Path | None, out: Path) -> int:
     from ..evaluate.score.results import Results
+    from ..evaluate.score.scorer import SHIPPED
     from ..train.model.checkpoint import digest, read_info
 
-    read_info(checkpoint)  # without a checkpoint, its error is the clearest one
-    results = Results(out, digest(checkpoint), videos)
+    folder = checkpoint or SHIPPED
+    read_info(folder)  # without a checkpoint, its error is the clearest one
+    results = Results(out, digest(folder), videos)
     unscored = results.unscored
     failed = 0
     if unscored:
@@ -138,7 +161,7 @@ def _serve(given: argparse.Namespace) -> None:
     if given.limit < 1:
         raise FineVQError(f"--limit {given.limit}: no video is that small; give 1 MB or more")
     config = load(given)
-    scorer = _scorer(config, given.checkpoint or config.train.out)
+    scorer = _scorer(config, _chosen_checkpoint(given.checkpoint, config))
     from ..evaluate.pages.serve import Server
 
     try:

@@ -30,6 +30,7 @@ class TrainSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     precision: Precision
     frames: Literal["all"] | Annotated[int, Field(ge=1)]
     clips: Selection
+    full: bool
     end_to_end: bool
     epochs: float = Field(gt=0)
     probe_epochs: int = Field(ge=0)

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, field
 
+DISAGREE = 2
+"""Levels between word and score from which they contradict each other; neighbours can be as near as
+their border."""
+
 
 @dataclass(frozen=True)
 class Rating:
@@ -14,6 +18,8 @@ class Rating:
         weighted: the second reading of the score: the words' values, weighted by probability.
         percentile: how many percent of the training videos have a MOS below the score; None where
             the checkpoint does not hold their MOS.
+        apart: levels between the word and the level that the score lies in, 0 to 4. Score and word
+            are two answers of the model: from `DISAGREE` on they contradict each other.
     """
 
     score: float
@@ -21,6 +27,12 @@ class Rating:
     probabilities: dict[str, float]
     weighted: float
     percentile: float | None = None
+    apart: int = 0
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether word and score contradict each other."""
+        return self.apart >= DISAGREE
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Scoring video files without a store: decode, encode as for the training, rate."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 from ...cache.records import Failure
 from ...cache.values import as_read
-from ...dataset.questions import classify
+from ...dataset.questions import LEVELS, classify, level
 from ...dataset.videos import DIMENSIONS
 from ...errors import CheckpointError, VideoError
 from ...extract.decode.pool import DecodePool
@@ -19,8 +20,14 @@ from ...extract.settings import ExtractSettings
 from ...train.fit.training_set import read_training_set
 from ...train.model.checkpoint import load_checkpoint
 from ...train.prompts import PROFILES, ProfileName, Prompt, rating
+from ...weights import SMALL
 from ..predict.predictor import Answer, Predictor
 from .scorecard import Rating, Reply, ScoreCard
+
+LOG = logging.getLogger(__name__)
+
+SHIPPED = SMALL / "checkpoint"
+"""The folder of the checkpoint that ships."""
 
 
 class Scorer:
@@ -32,7 +39,7 @@ class Scorer:
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None = None,
         settings: ExtractSettings | None = None,
         *,
         device: str = "auto",
@@ -41,7 +48,7 @@ class Scorer:
         """Load the model and the backbones.
 
         Args:
-            checkpoint: its folder.
+            checkpoint: its folder; None for the small one that ships (docs/small-model.md).
             settings: say on which device, with which attention and whether compiled the backbones
                 run, and how files are decoded; the checkpoint decides all else. None: a GPU where
                 there is one, nothing compiled, decoding as for the checkpoint.
@@ -53,7 +60,9 @@ class Scorer:
                 makes the features that it was trained on.
             ConfigError: a device does not exist.
         """
-        folder = Path(checkpoint)
+        if checkpoint is None:
+            LOG.warning("no checkpoint named: the small one that ships rates (docs/small-model.md)")
+        folder = SHIPPED if checkpoint is None else Path(checkpoint)
         placed = pick_device(device, "train.device")
         model, packer, self.info = load_checkpoint(folder)
         self.settings = _merged(ExtractSettings.model_validate(self.info.extract), settings)
@@ -128,7 +137,8 @@ class Scorer:
             # Equal labels count by half, so that the median of the labels is at 50 %.
             percentile = 50 * float(np.mean(labels < score) + np.mean(labels <= score))
         weighted = low + answer.weighted * (high - low)
-        return Rating(score, answer.choice, _by_option(answer), weighted, percentile)
+        apart = abs(LEVELS.index(answer.choice) - LEVELS.index(level(answer.score)))
+        return Rating(score, answer.choice, _by_option(answer), weighted, percentile, apart)
 
 
 def prompts(profile: ProfileName) -> list[Prompt]:

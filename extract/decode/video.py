@@ -26,6 +26,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from ...errors import VideoError
+from .pieces import pieces
 from .probe import Source, probe
 from .readers import DecordDoubt, Picture, decord_defect, decord_pictures, pyav_pictures
 from .sampling import clip_windows, official_middles, official_whole, segment_middles
@@ -57,6 +58,8 @@ class Sampling:
             frames once more; or "all" frames of the video, as one clip.
         clips: In mode "clips": number of clips of 32 consecutive frames, spread over the video.
         clip_size: In mode "clips": height and width of their frames in pixels.
+        pieces: Whether a single frame is a square of pieces (`finevq.extract.decode.pieces`), and not the
+            whole frame resized.
     """
 
     frames: int
@@ -65,6 +68,7 @@ class Sampling:
     mode: Literal["clips", "frames8", "all"]
     clips: int
     clip_size: int
+    pieces: bool = False
 
     def middles(self, count: int) -> list[int]:
         """Indices of the single frames in a video of `count` frames."""
@@ -212,8 +216,8 @@ def _sample(pictures: Generator[Picture, None, None], count: int, sampling: Samp
             if index not in frame_places and index not in clip_places:
                 continue
             pixels = picture()
-            if index in frame_places:
-                frames[frame_places[index]] = _bicubic(pixels, size)
+            for place in frame_places.get(index, []):
+                frames[place] = pieces(pixels, place) if sampling.pieces else _bicubic(pixels, size)
             if index in clip_places:
                 clips[clip_places[index]] = resize_clip(pixels, clip_size)
     return frames, clips.reshape(len(windows), -1, *clips.shape[1:]), seen

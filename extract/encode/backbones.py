@@ -57,7 +57,11 @@ def load_backbones(settings: ExtractSettings, device: torch.device) -> Backbones
         CheckpointError: weights are missing, damaged or of another architecture.
     """
     spatial, motion = settings.spatial, settings.motion
-    vit: Any = embedded_vit() if spatial.model == EMBEDDED else load_internvit(spatial.model)
+    vit: Any = (
+        embedded_vit(takes_pieces(settings))
+        if spatial.model == EMBEDDED
+        else load_internvit(spatial.model)
+    )
     _check_mode(settings, vit.config.image_size[0])
     trunk = embedded_slowfast() if motion.model == EMBEDDED else load_slowfast(motion.model)
     vit_hash = weight_hash(vit)  # merging changes it
@@ -70,6 +74,14 @@ def load_backbones(settings: ExtractSettings, device: torch.device) -> Backbones
         MotionEncoder(trunk.to(dtype), motion.mode).to(device),
         hashes,
     )
+
+
+def takes_pieces(settings: ExtractSettings) -> bool:
+    """Whether the InternViT takes frames in pieces (`finevq.extract.decode.pieces`).
+
+    The embedded one does, except where the official motion modes show its frames to SlowFast too.
+    """
+    return settings.spatial.model == EMBEDDED and settings.motion.mode == "clips"
 
 
 def weight_hash(module: nn.Module) -> str:

@@ -1,12 +1,14 @@
-"""The embedded small backbones: the real classes with designed, not trained, weights.
+"""The embedded small backbones: the real classes with weights that are designed, and some trained.
 
 They make the whole pipeline run, and learn, without a download. What they measure is what early
 vision and classical quality metrics measure, and nothing semantic:
 
-- The InternViT has one block. Its patch embedding is a whitened DCT in an opponent color space, so
-  that noise, blur and blocking are not buried under brightness; its attention averages over the
-  frame; its MLP turns each coefficient into a magnitude (GELU(x) + GELU(-x) ~ |x|) and adds the
-  magnitudes up in frequency bands.
+- The InternViT has three blocks. Its patch embedding is a whitened DCT in an opponent color space,
+  so that noise, blur and blocking are not buried under brightness; its attention averages over the
+  frame; its first MLP turns each coefficient into a magnitude (GELU(x) + GELU(-x) ~ |x|) and adds
+  the magnitudes up in frequency bands. The second MLP takes the logarithms of the bands. The third
+  one is trained (recipes/small): it reads the logarithms of a patch and of the frame, and writes
+  what tells distortions apart.
 - The SlowFast has one block a stage. Its slow stem holds DCT filters, its fast stem temporal
   differences; every stage copies its channels behind rising thresholds, so that the final average
   over space and time is a soft histogram of each response. The first fast stage also measures how
@@ -20,15 +22,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from scipy.special import erf
 from torch import Tensor, nn
 from transformers import InternVLVisionConfig, InternVLVisionModel
 
+from ...weights import SMALL
+from ..decode.pieces import SIDE
 from .motion import build_slowfast
 from .spatial import MEAN, STD
 
 Array = NDArray[Any]
 
 SIZE, PATCH, HIDDEN = 224, 14, 1024
+"""Side of a whole frame in pixels; one in pieces has `finevq.extract.decode.pieces.SIDE`."""
+
+TRAINED = SMALL / "backbones.safetensors"
+"""What recipes/small has trained: `vit.*`, the second MLP, and `slowfast.*`, by its own names."""
 
 # RGB to brightness, red-blue and green-magenta; orthonormal rows.
 OPPONENT: Array = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3], [2], [6]])
@@ -40,15 +50,19 @@ REMAINDER = 20.0
 """What is left of them in the tokens, whose projector begins with a LayerNorm too."""
 
 
-def embedded_vit() -> InternVLVisionModel:
-    """A one-block InternViT for frames of 224 x 224 whose shuffled tokens are 4096-d."""
-    design = _VitDesign()
+def embedded_vit(pieces: bool = True) -> InternVLVisionModel:
+    """A three-block InternViT whose shuffled tokens are 4096-d.
+
+    Args:
+        pieces: it sees frames in pieces; else whole ones, of 224 x 224 pixels.
+    """
+    design = VitDesign(pieces)
     config = InternVLVisionConfig(
         hidden_size=HIDDEN,
         intermediate_size=len(design.rows),
-        num_hidden_layers=1,
+        num_hidden_layers=3,
         num_attention_heads=16,
-        image_size=[SIZE, SIZE],
+        image_size=[design.size, design.size],
         patch_size=[PATCH, PATCH],
         attention_bias=True,
     )
@@ -65,6 +79,19 @@ def dct(size: int) -> Array:
     return basis
 
 
+def trained(part: str) -> dict[str, Array]:
+    """The trained weights of a part, "vit" or "slowfast", float32; none before they are trained."""
+    if not TRAINED.is_file():
+        return {}
+    tensors = load_file(TRAINED)
+    first = f"{part}."
+    return {
+        name.removeprefix(first): tensor.astype(np.float32)
+        for name, tensor in tensors.items()
+        if name.startswith(first)
+    }
+
+
 def _load(module: nn.Module, weights: dict[str, Array]) -> None:
     """Set every parameter and buffer: to its design, else to zero."""
     state: dict[str, Tensor] = {}
@@ -76,15 +103,35 @@ def _load(module: nn.Module, weights: dict[str, Array]) -> None:
     module.load_state_dict(state)
 
 
-class _VitDesign:
-    """Channels of the residual stream: 588 coefficients, 3 frame means, bands, 2 constants."""
+class VitDesign:
+    """Channels of the residual stream.
+
+        0   coefficients, 3 x 196; behind the first block but three of them are free
+      588   means of the frame, in three colors
+      591   which of the two scales a patch is of; 697, 698 where it lies in its token
+      592   bands
+      704   logarithms of the bands
+      816   what the trained MLP writes
+     1022   two constants
+
+    Bands and logarithms are positive, and would shift all channels of the next LayerNorm by their
+    mean. So each has its negative in a free channel, as long as there is a LayerNorm to come.
+    """
 
     coefficients = 3 * PATCH * PATCH
     means = slice(588, 591)
+    scale = 591  # 1 in a patch of the shrunk frame, -1 in one of the frame as it is
+    places = slice(697, 699)  # row and column of a patch in its token, -1 and 1
     steady = slice(1022, 1024)
     first_band = 592
+    first_log = 704
+    first_written = 816
+    # Free of 0, 196 and 392, the patch's brightness and color.
+    less_bands, less_logs, frame_logs = 400, 2, 200
 
-    def __init__(self) -> None:
+    def __init__(self, pieces: bool = True) -> None:
+        self.size = SIDE if pieces else SIZE
+        self.pieces = pieces
         # A row of the MLP: (gains on residual channels, bias, band that collects its GELU).
         self.rows: list[tuple[dict[int, float], float, int]] = []
         self.bands = 0
@@ -160,6 +207,9 @@ class _VitDesign:
                 # GELU(x) - GELU(-x) = x: what a band has collected leaves the residual stream.
                 ((index, sign),) = gains.items()
                 fc2[index, row] = -sign
+        fc2[self.less_bands : self.less_bands + self.bands] = -fc2[
+            self.first_band : self.first_band + self.bands
+        ]
         norm = np.full(hidden, STEADY * np.sqrt(2 / hidden))
         return {
             "embeddings.patch_embeddings.projection.weight": projection,
@@ -173,7 +223,101 @@ class _VitDesign:
             layer + "mlp.fc1.weight": fc1,
             layer + "mlp.fc1.bias": fc1_bias,
             layer + "mlp.fc2.weight": fc2,
-            layer + "mlp.fc2.bias": bias * self.is_steady() * (REMAINDER / STEADY - 1),
+            "embeddings.position_embeddings": self._positions(),
+            **self._plain_block(1, norm, *self._logarithms()),
+            **self._plain_block(2, norm, *self._trained(bias), averaged=True),
+        }
+
+    def read(self) -> list[int]:
+        """Channels that the trained MLP reads: colors, places, logarithms and their means."""
+        logs = range(self.first_log, self.first_log + self.bands)
+        frame = range(self.frame_logs, self.frame_logs + self.bands)
+        blocks = [c * PATCH * PATCH for c in range(3)]
+        own = [*blocks, *range(self.means.start, self.scale + 1), *range(697, 699)]
+        return [*own, *logs, *frame]
+
+    def _positions(self) -> Array:
+        """Which scale a patch has, and where it lies in its token; the class token has neither."""
+        side = self.size // PATCH
+        row, column = np.divmod(np.arange(side * side), side)
+        positions = np.zeros((1, 1 + side * side, HIDDEN))
+        positions[:, 1:, self.scale] = 1
+        if self.pieces:
+            positions[:, 1 + side * side // 2 :, self.scale] = -1
+        positions[0, 1:, self.places] = np.stack([row % 2, column % 2], axis=-1) * 2 - 1
+        return positions
+
+    def _logarithms(self) -> tuple[Array, Array, Array, Array]:
+        """The second MLP: a sum of hinges for each band, of which none sees another."""
+        fc1, fc1_bias, fc2, fc2_bias = self._nothing()
+        gains, knots, weights, offset = hinges()
+        for band in range(self.bands):
+            rows = slice(band * len(knots), (band + 1) * len(knots))
+            fc1[rows, self.first_band + band] = gains
+            fc1_bias[rows] = -gains * knots
+            for first, sign in ((self.first_log, 1.0), (self.less_logs, -1.0)):
+                fc2[first + band, rows] = sign * weights
+                fc2_bias[first + band] = sign * offset
+        return fc1, fc1_bias, fc2, fc2_bias
+
+    def _trained(self, bias: Array) -> tuple[Array, Array, Array, Array]:
+        """The third MLP; it also clears the residual stream of what only helped."""
+        fc1, fc1_bias, fc2, fc2_bias = self._nothing()
+        row = len(fc1)
+        for first in (self.less_bands, self.less_logs, self.frame_logs):
+            for channel in range(first, first + self.bands):
+                for sign in (1.0, -1.0):  # GELU(x) - GELU(-x) = x
+                    row -= 1
+                    fc1[row, channel], fc2[channel, row] = sign, -sign
+        fc2_bias += bias * self.is_steady() * (REMAINDER / STEADY - 1)
+        learned = trained("vit")
+        if learned:
+            width, written = len(learned["fc1"]), len(learned["fc2"])
+            assert width <= row
+            place = slice(self.first_written, self.first_written + written)
+            fc1[:width, self.read()] = learned["fc1"]
+            fc1_bias[:width] = learned["fc1_bias"]
+            fc2[place, :width] = learned["fc2"]
+            fc2_bias[place] = learned["fc2_bias"]
+        return fc1, fc1_bias, fc2, fc2_bias
+
+    def _nothing(self) -> tuple[Array, Array, Array, Array]:
+        """An MLP that does nothing: the weights and biases of its two layers."""
+        hidden, inner = HIDDEN, len(self.rows)
+        return (
+            np.zeros((inner, hidden)),
+            np.zeros(inner),
+            np.zeros((hidden, inner)),
+            np.zeros(hidden),
+        )
+
+    def _plain_block(
+        self,
+        number: int,
+        norm: Array,
+        fc1: Array,
+        fc1_bias: Array,
+        fc2: Array,
+        fc2_bias: Array,
+        averaged: bool = False,
+    ) -> dict[str, Array]:
+        """A block with an MLP, and attention that averages the logarithms over the frame."""
+        layer = f"encoder.layer.{number}."
+        value, out = np.zeros((HIDDEN, HIDDEN)), np.zeros((HIDDEN, HIDDEN))
+        for band in range(self.bands if averaged else 0):
+            value[band, self.first_log + band] = 1
+            out[self.frame_logs + band, band] = 1
+        return {
+            layer + "attention.v_proj.weight": value,
+            layer + "attention.projection_layer.weight": out,
+            layer + "layernorm_before.weight": norm,
+            layer + "layernorm_after.weight": norm,
+            layer + "lambda_1": np.ones(HIDDEN),
+            layer + "lambda_2": np.ones(HIDDEN),
+            layer + "mlp.fc1.weight": fc1,
+            layer + "mlp.fc1.bias": fc1_bias,
+            layer + "mlp.fc2.weight": fc2,
+            layer + "mlp.fc2.bias": fc2_bias,
         }
 
     def is_steady(self) -> Array:
@@ -207,6 +351,21 @@ def _whitening() -> Array:
     return np.where(frequency == 0, 4 / PATCH / np.sqrt(3), 2.0 * (0.5 + frequency) ** 0.8)
 
 
+def hinges() -> tuple[Array, Array, Array, float]:
+    """Gains, knots and weights of a sum of GELUs, and an offset, that give log(1 + 8 x).
+
+    From 0 to 40 the error is below 0.03; beyond, it goes on straight.
+    """
+    knots = np.array([-0.05, 0.03, 0.1, 0.25, 0.6, 1.4, 3.0, 6.5, 14.0, 28.0])
+    gains = 2.5 / np.diff(knots, prepend=-0.13)
+    x = np.concatenate([np.linspace(0, 1, 400), np.geomspace(1, 40, 400)])
+    inner = gains * (x[:, None] - knots)
+    gelu = inner * 0.5 * (1 + erf(inner / np.sqrt(2)))
+    columns = np.column_stack([gelu, np.ones(len(x))])
+    solved, *_ = np.linalg.lstsq(columns, np.log1p(8 * x), rcond=None)
+    return gains, knots, solved[:-1], float(solved[-1])
+
+
 def _radius_bin(frequency: int) -> int:
     """Octave-like bins of the higher of two DCT frequencies: 1 | 2 | 3-4 | 5-6 | 7-9 | 10-13."""
     return int(np.searchsorted([1, 2, 4, 6, 9], frequency))
@@ -219,8 +378,12 @@ def _turn(u: int, v: int) -> int:
     return 3 if u > 2 * v else 4 if v > 2 * u else 0
 
 
-def embedded_slowfast() -> nn.Sequential:
-    """A SlowFast trunk with one block a stage and designed filters."""
+def embedded_slowfast(designed: bool = False) -> nn.Sequential:
+    """A SlowFast trunk with one block a stage, designed filters and a trained fast pathway.
+
+    Args:
+        designed: leave out what was trained.
+    """
     trunk = build_slowfast(depth=18)
     weights: dict[str, Array] = {}
     for name, tensor in trunk.state_dict().items():
@@ -243,6 +406,8 @@ def embedded_slowfast() -> nn.Sequential:
             name = f"{stage}.multipathway_fusion.conv_fast_to_slow.weight"
             weights[name] = _carry(2 * fast_out, fast_out)
     weights |= _change_of_motion("1.multipathway_blocks.1.res_blocks.0.")
+    if not designed:
+        weights |= trained("slowfast")
     _load(trunk, weights)
     return trunk
 

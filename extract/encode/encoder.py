@@ -12,7 +12,7 @@ from ...errors import ConfigError
 from ..decode.video import DecodedVideo, Sampling
 from ..device import check_device
 from ..settings import ExtractSettings
-from .backbones import load_backbones
+from .backbones import load_backbones, takes_pieces
 from .identity import features_identity
 from .motion import WIDTH as MOTION_WIDTH
 
@@ -24,6 +24,7 @@ class Encoder:
 
     Attributes:
         identity: of the features.
+        pieces: whether the frames are made of pieces, see `finevq.extract.decode.pieces`.
         videos_per_batch: how many videos share a forward pass; halved when the GPU's memory is too
             small for them.
     """
@@ -40,7 +41,10 @@ class Encoder:
         self.device = check_device(settings)
         backbones = load_backbones(settings, self.device)
         self.spatial, self.motion = backbones.spatial, backbones.motion
-        self.identity = features_identity(settings, backbones.hashes, self.spatial.size)
+        self.pieces = takes_pieces(settings)
+        self.identity = features_identity(
+            settings, backbones.hashes, self.spatial.size, pieces=self.pieces
+        )
         self.videos_per_batch = 1
         if self.device.type == "cuda":
             # On a CPU both are slower (benchmarks/forward.py).
@@ -73,6 +77,7 @@ class Encoder:
             mode=self.settings.motion.mode,
             clips=self.settings.motion.clips,
             clip_size=self.settings.motion.size,
+            pieces=self.pieces,
         )
 
     @property

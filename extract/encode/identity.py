@@ -33,18 +33,21 @@ OFFICIAL_MOTION_SAMPLERS = {
 """What an identity says of the two official values of `extract.motion.mode`."""
 
 
-def features_identity(settings: ExtractSettings, hashes: WeightHashes, frame_size: int) -> Identity:
+def features_identity(
+    settings: ExtractSettings, hashes: WeightHashes, frame_size: int, *, pieces: bool
+) -> Identity:
     """The identity of the features that these settings and weights make.
 
     Args:
         settings: of the extraction.
         hashes: of the backbones' weights.
         frame_size: height and width in pixels of the frames that the InternViT takes.
+        pieces: whether these are made of pieces, see `finevq.extract.decode.pieces`.
     """
     spatial, mode = settings.spatial, settings.motion.mode
     frames = {
         "size": frame_size,
-        "resize": "PIL bicubic",
+        "resize": "pieces at two scales, PIL bicubic" if pieces else "PIL bicubic",
         "mean": list(SPATIAL_MEAN),
         "std": list(SPATIAL_STD),
     }

@@ -25,6 +25,7 @@ def make_settings(tmp_path: Path) -> MakeSettings:
             "precision": "float32",
             "frames": "all",
             "clips": "all",
+            "full": False,
             "end_to_end": False,
             "epochs": 2.0,
             "probe_epochs": 2,

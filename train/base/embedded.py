@@ -1,7 +1,8 @@
 """The embedded small language model: a Llama-shaped LLM and a tokenizer made from the prompts.
 
-Its weights are drawn, not trained: it reads no language, but is a fixed mixing network of the real
-class that LoRA can bend to the task. It makes stage two run, and learn, without a download.
+Its weights were trained by recipes/small, and speak of video quality alone. They make stage two
+run, and learn, without a download. Without the file of weights they are drawn: what that training
+starts from, a mixing network whose heads look at fixed places.
 """
 
 from dataclasses import replace
@@ -9,12 +10,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ...dataset.questions import LEVELS
+from ...dataset.study.wording import ATTRIBUTES, GOOD_QUALITY, SEVERITIES
 from ...dataset.videos import DIMENSIONS
+from ...weights import SMALL
 from ..prompts import (
     IMAGE,
     IMAGE_END,
@@ -29,11 +33,14 @@ from ..prompts import (
 BEGIN, PAD = "<s>", "</s>"
 SPECIAL = (BEGIN, PAD, TURN_START, TURN_END, IMAGE_START, IMAGE_END, IMAGE)
 
-HIDDEN, LAYERS, HEADS, INNER = 256, 2, 16, 512
+HIDDEN, LAYERS, HEADS, INNER = 256, 2, 8, 768
 SEED = 20250411
 
-LOOKS_BEFORE, LOOKS_NEAR, LOOKS_AT_MOTION = (10, 11), (12,), (13, 14, 15)
-"""Heads by where they look; the others look everywhere alike."""
+WEIGHTS = SMALL / "language_model.safetensors"
+"""The trained weights, float16."""
+
+LOOKS_BEFORE, LOOKS_NEAR, LOOKS_AT_MOTION = (5,), (6,), (7,)
+"""Heads by where they look before they are trained; the others look everywhere alike."""
 
 ATTENTION_GAIN, MLP_GAIN = 3.0, 2.0
 """Scales of what attention and MLP write: a mean over many tokens is faint."""
@@ -87,14 +94,20 @@ def embedded_tokenizer() -> PreTrainedTokenizerFast:
 def _texts() -> list[str]:
     ratings = [rating(dimension) for dimension in DIMENSIONS]
     chat = embedded_chat()
-    texts = [chat.prefix(8, 1, 1), *QUESTIONS, "Yes No A B C D E F G H"]
+    texts = [chat.prefix(8, 1, 1), *QUESTIONS, "Yes No A B C D E F G H", f"[{GOOD_QUALITY}]"]
+    texts += [f"[{kind}] {kind}" for kinds in ATTRIBUTES.values() for kind in kinds]
+    texts += [f" is {word}." for word in SEVERITIES]
     texts += [chat.question(prompt) for prompt in ratings]
     texts += [prompt.reply(option) for prompt in ratings for option in LEVELS]
     return texts
 
 
 def embedded_language_model(vocabulary: int) -> LlamaForCausalLM:
-    """A Llama of two layers; the same weights on every machine."""
+    """A Llama of two layers; the same weights on every machine.
+
+    Args:
+        vocabulary: the tokenizer's size.
+    """
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=HIDDEN,
@@ -108,11 +121,14 @@ def embedded_language_model(vocabulary: int) -> LlamaForCausalLM:
         eos_token_id=None,
     )
     model = LlamaForCausalLM(config)
-    # NumPy's stream is the same across versions and machines; torch's is not promised to be.
-    rng = np.random.default_rng(SEED)
-    model.load_state_dict(
-        {n: _weight(n, tuple(w.shape), rng) for n, w in model.state_dict().items()}
-    )
+    if WEIGHTS.is_file():
+        model.load_state_dict(load_file(WEIGHTS))
+    else:
+        # NumPy's stream is the same across versions and machines; torch's is not promised to be.
+        rng = np.random.default_rng(SEED)
+        model.load_state_dict(
+            {n: _weight(n, tuple(w.shape), rng) for n, w in model.state_dict().items()}
+        )
     model.eval()
     return model
 

@@ -23,7 +23,7 @@ from ..model.checkpoint import CheckpointInfo, read_info
 from ..model.finevq import FineVQ
 from ..model.initialise import initialise_projector
 from ..model.spec import Spec, selected_indices
-from ..model.trained_weights import adapters, load_adapter, load_heads
+from ..model.trained_weights import adapters, load_adapter, load_heads, load_language_model
 from ..settings import TrainSettings
 from .reading import Collator, Samples
 
@@ -97,6 +97,13 @@ def start_from(model: FineVQ, info: CheckpointInfo, folder: Path) -> None:
             f"{folder}: was trained on other features: {'; '.join(lines[:3])} (the store is what "
             "was trained on); extract with its settings, or set train.start to another"
         )
+    if other.full != info.full:
+        raise CheckpointError(
+            f"{folder}: was trained with train.full = {str(other.full).lower()}: set it so, or "
+            "train.start to another"
+        )
+    if info.full:
+        load_language_model(model, folder)
     adapter = adapters(model).get("adapter")
     if other.lora["rank"]:
         for key in ("rank", "alpha"):

@@ -87,7 +87,7 @@ def train(
         StoreError: features are missing.
         NonFiniteLoss: the loss or a gradient became infinite or NaN; the last save is kept.
     """
-    _check_losses(settings)
+    _check_settings(settings)
     start = Path(settings.start) if settings.start else None
     data = RunData.load([dataset, *also])
     spec = run_spec(settings)
@@ -97,7 +97,8 @@ def train(
     check_features(store, settings, extraction)
     data = data.with_features(store)
     set_seed(settings.seed)
-    base = load_base(settings.base, settings.precision)
+    # Weights that train stay float32, whatever the arithmetic.
+    base = load_base(settings.base, "float32" if settings.full else settings.precision)
     run["base"] = base.hash
     is_finished(settings.out, run)  # a run that was stopped goes on with the same base model only
     info = _info(dataset, store, settings, extraction, run, spec)
@@ -132,11 +133,22 @@ def train(
     return read_info(settings.out)
 
 
-def _check_losses(settings: TrainSettings) -> None:
+def _check_settings(settings: TrainSettings) -> None:
+    """Refuse settings that contradict each other."""
     if settings.language_weight == settings.score_weight == 0:
         raise ConfigError(
             "train.language_weight and train.score_weight are both 0, so that there is nothing to "
             "learn: set one of them"
+        )
+    if settings.full and settings.lora.rank:
+        raise ConfigError(
+            "train.full = true trains all weights of the language model, which leaves a LoRA "
+            f"nothing to do: set train.lora.rank = 0, not {settings.lora.rank}"
+        )
+    if settings.full and settings.precision == "float16":
+        raise ConfigError(
+            "train.full = true: weights that train cannot be float16; set train.precision to "
+            '"bfloat16" or "float32"'
         )
 
 
@@ -162,6 +174,7 @@ def _info(
         run=run,
         precision=settings.precision,
         spec=spec,
+        full=settings.full,
     )
 
 

@@ -31,7 +31,7 @@ from ..settings import LoraSettings, Precision
 from .finevq import FineVQ
 from .packing import Packer
 from .spec import DEFAULT, Spec
-from .trained_weights import add_lora, load_weights, save_weights
+from .trained_weights import LANGUAGE_MODEL, add_lora, load_weights, save_weights
 
 FORMAT = 2
 
@@ -61,6 +61,7 @@ class CheckpointInfo:
         precision: dtype of the frozen language model.
         spec: how the model reads a video.
         language_weight: weight of the language loss.
+        full: whether all weights of the language model were trained, and are in the folder.
         prompts: version of the prompts.
         format: version of checkpoint.json.
     """
@@ -78,6 +79,7 @@ class CheckpointInfo:
     precision: Precision = "float32"
     spec: Spec = DEFAULT
     language_weight: float = 1.0
+    full: bool = False
     prompts: int = PROMPTS_VERSION
     format: int = FORMAT
 
@@ -117,8 +119,11 @@ def build_model(
     """
     limit = int(base.language_model.config.max_position_embeddings)
     packer = Packer(base.tokenizer, base.chat, limit, info.spec)
+    language_model = add_lora(base.language_model, LoraSettings(**info.lora))
+    if info.full:
+        language_model.requires_grad_(True)
     model = FineVQ(
-        add_lora(base.language_model, LoraSettings(**info.lora)),
+        language_model,
         spatial_width=info.shapes["spatial"][-1],
         motion_width=info.shapes["motion"][-1],
         image_id=packer.image_id,
@@ -220,9 +225,13 @@ def digest(folder: Path) -> str:
         CheckpointError: a file is missing.
     """
     total = hashlib.sha256()
-    names = ["adapter/adapter_model", "projectors", "score_head"]
-    for name in names if (folder / "adapter").is_dir() else names[1:]:
-        file = folder / f"{name}.safetensors"
+    names = ["projectors.safetensors", "score_head.safetensors"]
+    if (folder / "adapter").is_dir():
+        names.insert(0, "adapter/adapter_model.safetensors")
+    if (folder / LANGUAGE_MODEL).is_file():
+        names.insert(0, LANGUAGE_MODEL)
+    for name in names:
+        file = folder / name
         try:
             total.update(file.read_bytes())
         except FileNotFoundError as error:

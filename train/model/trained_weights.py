@@ -15,6 +15,9 @@ from ...errors import CheckpointError
 from ..settings import LoraSettings
 from .finevq import FineVQ
 
+LANGUAGE_MODEL = "language_model.safetensors"
+"""All weights of the language model, where they were trained."""
+
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 """Every linear layer of a Llama block (paper, section 4.3, on the language model)."""
 
@@ -57,6 +60,8 @@ def save_weights(model: FineVQ, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, adapted in adapters(model).items():
         adapted.save_pretrained(str(folder / name))
+    if is_full(model):
+        save_file(model.language_model.state_dict(), folder / LANGUAGE_MODEL)
     save_file(_projectors(model).state_dict(), folder / "projectors.safetensors")
     save_file(model.score_head.state_dict(), folder / "score_head.safetensors")
 
@@ -69,6 +74,8 @@ def load_weights(model: FineVQ, folder: Path) -> None:
     """
     for name, adapted in adapters(model).items():
         load_adapter(adapted, folder / name)
+    if is_full(model):
+        load_language_model(model, folder)
     load_heads(model, folder)
 
 
@@ -98,11 +105,28 @@ def load_heads(model: FineVQ, folder: Path) -> None:
         CheckpointError: a file is missing or damaged, or its tensors do not fit.
     """
     for name, module in (("projectors", _projectors(model)), ("score_head", model.score_head)):
-        file = folder / f"{name}.safetensors"
-        try:
-            module.load_state_dict(_tensors(file))
-        except RuntimeError as error:
-            raise _unfit(file, error) from error
+        _load_into(module, folder / f"{name}.safetensors")
+
+
+def is_full(model: FineVQ) -> bool:
+    """Whether all weights of the language model train; a LoRA's train beside frozen ones."""
+    return all(weight.requires_grad for weight in model.language_model.parameters())
+
+
+def load_language_model(model: FineVQ, folder: Path) -> None:
+    """Read all weights of the language model.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or its tensors do not fit.
+    """
+    _load_into(model.language_model, folder / LANGUAGE_MODEL)
+
+
+def _load_into(module: nn.Module, file: Path) -> None:
+    try:
+        module.load_state_dict(_tensors(file))
+    except RuntimeError as error:
+        raise _unfit(file, error) from error
 
 
 def _unfit(file: Path, error: RuntimeError) -> CheckpointError:

@@ -13,17 +13,23 @@ from ._settings import settings
 
 
 @pytest.fixture(scope="session")
-def embedded_backbones() -> dict[str, Any]:
-    """Both embedded backbones by the name of the function that makes them."""
-    return {name: getattr(backbones, name)() for name in ("embedded_vit", "embedded_slowfast")}
+def embedded_backbones() -> dict[tuple[Any, ...], Any]:
+    """The embedded backbones by the function that makes them and its arguments."""
+    makers = backbones.embedded_vit, backbones.embedded_slowfast
+    vits = {("embedded_vit", pieces): makers[0](pieces) for pieces in (True, False)}
+    return vits | {("embedded_slowfast",): makers[1]()}
 
 
 @pytest.fixture(scope="module")
-def copied_backbones(embedded_backbones: dict[str, Any]) -> Iterator[None]:
+def copied_backbones(embedded_backbones: dict[tuple[Any, ...], Any]) -> Iterator[None]:
     """Every encoder gets a copy of them, as it casts its backbones; settings do not change them."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, made in embedded_backbones.items():
-            patch.setattr(backbones, name, lambda made=made: copy.deepcopy(made))
+        for name in ("embedded_vit", "embedded_slowfast"):
+            patch.setattr(
+                backbones,
+                name,
+                lambda *given, name=name: copy.deepcopy(embedded_backbones[name, *given]),
+            )
         yield
 
 

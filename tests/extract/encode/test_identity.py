@@ -60,7 +60,7 @@ def test_weights_are_part_of_the_identity(
     changed = getattr(backbones, name)()
     with torch.no_grad():
         next(iter(changed.parameters())).view(-1)[0] += 1e-3
-    monkeypatch.setattr(backbones, name, lambda: changed)
+    monkeypatch.setattr(backbones, name, lambda *given: changed)
     (line,) = encoder.identity.difference(Encoder(settings()).identity)
     assert line.startswith(f"{part}.weights: ")
 
