@@ -58,8 +58,8 @@ class Sampling:
             frames once more; or "all" frames of the video, as one clip.
         clips: In mode "clips": number of clips of 32 consecutive frames, spread over the video.
         clip_size: In mode "clips": height and width of their frames in pixels.
-        pieces: Whether a single frame is a square of pieces (`finevq.extract.decode.pieces`), and not the
-            whole frame resized.
+        pieces: Whether a single frame is a square of pieces (`finevq.extract.decode.pieces`), and
+            not the whole frame resized.
     """
 
     frames: int

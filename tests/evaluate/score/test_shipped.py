@@ -7,6 +7,7 @@ import pytest
 
 import finevq
 from finevq.cli import main as cli
+from finevq.cli import scoring
 from finevq.config import load_config
 from finevq.dataset.questions import LEVELS, level
 from finevq.dataset.videos import DIMENSIONS
