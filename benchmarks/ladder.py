@@ -17,10 +17,11 @@ ought to be filmed ones: a test pattern has no natural noise, blur or motion. Fo
   than the mean of the four others; `overall` is neither.
 - Tau of BRISQUE on two frames of each file (`ladder_peer.py`), beside that of `overall`.
 
-A clip without motion cannot show held frames and is left out of that ladder. Contradictions are
-words that lie two or more levels from their score; a level is a fifth of the scale. Stability: the
-largest difference between the scores of one clip with 360, 720 and 1080 lines, and as x264 with CRF
-16 and 18, over the six dimensions, in levels.
+A clip without motion cannot show held frames, and one that is far too dark gets better by more
+light: they are left out of the temporal and the color ladder. Contradictions are words that lie two
+or more levels from their score; a level is a fifth of the scale. Stability: the largest difference
+between the scores of one clip with 360, 720 and 1080 lines, and as x264 with CRF 16 and 18, over
+the six dimensions, in levels.
 """
 
 import argparse
@@ -51,6 +52,9 @@ TARGETS = {ladder: {"fading": "color"}.get(ladder, ladder) for ladder in STRENGT
 
 LEAST_MOTION = 0.5
 """Mean difference between frames, in grey levels of 255, below which held frames are not seen."""
+
+MOST_HEADROOM = 1.0
+"""Stops of light above which a clip is too dark for over-exposure to make it worse at once."""
 
 Cards = dict[Path, ScoreCard]
 
@@ -87,12 +91,21 @@ def summary(taus: dict[str, float]) -> dict[str, Any]:
     return {"mean": statistics.mean(taus.values()), "worst": taus[worst], "worst_clip": worst}
 
 
+def shows(clip: MadeClip, ladder: str) -> bool:
+    """Can the distortion be seen in the clip?"""
+    if ladder == "temporal":
+        return clip.motion >= LEAST_MOTION
+    return ladder != "color" or clip.headroom <= MOST_HEADROOM
+
+
 def climb(ladder: str, clips: list[MadeClip], cards: Cards, peer: dict[Path, float]) -> dict:
-    """What one ladder shows."""
+    """What one ladder shows; nothing where no clip can show its distortion."""
     target = TARGETS[ladder]
     others = [name for name in DIMENSIONS if name not in (target, "overall")]
-    if ladder == "temporal":
-        clips = [clip for clip in clips if clip.motion >= LEAST_MOTION]
+    left_out = [clip.name for clip in clips if not shows(clip, ladder)]
+    clips = [clip for clip in clips if shows(clip, ladder)]
+    if not clips:
+        return {}
     steps = {clip.name: [cards[path] for path in rungs(clip, ladder)] for clip in clips}
 
     def taus(value: Callable[[ScoreCard], float]) -> dict[str, Any]:
@@ -108,6 +121,7 @@ def climb(ladder: str, clips: list[MadeClip], cards: Cards, peer: dict[Path, flo
         "target": target,
         "strengths": STRENGTHS[ladder],
         "clips": len(clips),
+        "left_out": left_out,
         "tau": taus(lambda card: unit(card, target)),
         "tau_overall": taus(lambda card: unit(card, "overall")),
         "tau_word": taus(lambda card: word(card, target)),
@@ -129,7 +143,8 @@ def climb(ladder: str, clips: list[MadeClip], cards: Cards, peer: dict[Path, flo
         # BRISQUE grows with distortion. A clip in which it finds no number is not counted.
         values = {clip.name: [-peer[path] for path in rungs(clip, ladder)] for clip in clips}
         finite = {name: fall(found) for name, found in values.items() if np.isfinite(found).all()}
-        result["tau_brisque"] = {**summary(finite), "clips": len(finite)}
+        if finite:
+            result["tau_brisque"] = {**summary(finite), "clips": len(finite)}
     return result
 
 
@@ -177,6 +192,7 @@ def show(result: dict[str, Any]) -> None:
         print(
             f"{name:9} {pairs} | {one['tau_word']['mean']:5.2f} "
             f"{one['word_is_lower_at_the_end']:6.0%} | {one['falls_further_than_others']:7.0%}"
+            + (f"  without {', '.join(one['left_out'])}" if one["left_out"] else "")
         )
     print("\nmean score in percent of the scale, clean and five strengths: target; overall")
     for name, one in result["ladders"].items():
@@ -184,7 +200,8 @@ def show(result: dict[str, Any]) -> None:
         lines = ["  ".join(f"{v:3.0f}" for v in curves[d]) for d in (one["target"], "overall")]
         print(f"{name:9} {lines[0]}  ;  {lines[1]}")
     five = result["five_ladders"]
-    print(f"\nmean tau of the five dimensions {five['tau']:.2f}, overall {five['tau_overall']:.2f}")
+    means = ", ".join(f"{key.removeprefix('tau_')} {value:.2f}" for key, value in five.items())
+    print(f"\nmeans over the five ladders (without fading): {means}")
     words = result["contradictions"]
     print(f"words two or more levels from their score: {words['share']:.1%} of {words['ratings']}")
     for kind, one in result["stability"].items():
@@ -225,6 +242,8 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         making = time.perf_counter() - began
         for name, reason in skipped.items():
             print(f"not used: {name}: {reason}")
+        if not clips:
+            raise SystemExit(f"{given.folder}: no clip of it can be used")
         cards = rate(scorer, [path for clip in clips for path in clip.files.values()])
         scoring = time.perf_counter() - began - making
         if find_spec("brisque") is None:
@@ -238,14 +257,20 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if failed := {str(path): card.error for path, card in cards.items() if card.error}:
         raise SystemExit(f"made files were not rated: {failed}")
     ladders = {name: climb(name, clips, cards, peer) for name in STRENGTHS}
+    ladders = {name: one for name, one in ladders.items() if one}
     five = [one for name, one in ladders.items() if name in DIMENSIONS]
     return {
-        "clips": {clip.name: {"lines": clip.lines, "motion": clip.motion} for clip in clips},
+        "clips": {
+            clip.name: {"lines": clip.lines, "motion": clip.motion, "headroom": clip.headroom}
+            for clip in clips
+        },
         "not_used": skipped,
         "base": scorer.info.base,
         "ladders": ladders,
         "five_ladders": {
-            key: statistics.mean(one[key]["mean"] for one in five) for key in ("tau", "tau_overall")
+            key: statistics.mean(one[key]["mean"] for one in five)
+            for key in ("tau", "tau_overall", "tau_brisque")
+            if all(key in one for one in five)
         },
         "contradictions": contradictions(cards.values()),
         "stability": stability(clips, cards),

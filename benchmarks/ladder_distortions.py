@@ -53,8 +53,8 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
 }
 STABILITY = {"lines": (360, 720, 1080), "crf": (16, 18)}
 
-WHITE_SHARE, MOST_GAIN = 0.02, 4.0
-"""Of the exposure that the color ladder starts from: share of white, gain over the clip's own."""
+WHITE_SHARE, MOST_HEADROOM = 0.02, 2.0
+"""Of the exposure that the color ladder starts from: share of white, stops over the clip's own."""
 
 Planes = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 """Luma `(H, W)` and the two chroma planes `(H / 2, W / 2)` of one frame."""
@@ -87,6 +87,7 @@ class MadeClip:
         lines: of the clip's own file.
         frames: of each made file.
         motion: median over the frames of the mean difference in luma from the frame before.
+        headroom: stops of light that it can be given before it is over-exposed.
     """
 
     name: str
@@ -94,6 +95,7 @@ class MadeClip:
     lines: int
     frames: int
     motion: float
+    headroom: float
 
 
 def make(source: Path, folder: Path) -> MadeClip | str:
@@ -119,6 +121,7 @@ def make(source: Path, folder: Path) -> MadeClip | str:
         "lines": largest.lines,
         "frames": len(luma),
         "motion": float(np.median([np.abs(a - b).mean() for a, b in pairwise(luma)])),
+        "headroom": headroom(largest),
     }
     record.write_text(json.dumps({"recipe": recipe, "files": [*files], **facts}))
     return MadeClip(source.name, files, **facts)
@@ -215,10 +218,7 @@ def noisy(clip: Clip, sigma: float) -> Clip:
 
 def overexposed(clip: Clip, stops: float) -> Clip:
     """More light by so many stops above the exposure at which `WHITE_SHARE` of it is white."""
-    sample = [_frame(frame).to_ndarray(format="rgb24") for frame in clip.frames[::15]]
-    brightest = np.concatenate([rgb[::4, ::4].max(axis=2).ravel() for rgb in sample])
-    white = _linear(np.quantile(brightest, 1 - WHITE_SHARE) / 255)
-    gain = 2**stops * np.clip(1 / max(white, 1e-6), 1, MOST_GAIN)
+    gain = 2 ** (stops + min(headroom(clip), MOST_HEADROOM))
     table = _bytes(255 * _encoded(np.minimum(1, gain * _linear(np.arange(256) / 255))))
     height, width = clip.frames[0][0].shape
 
@@ -227,6 +227,14 @@ def overexposed(clip: Clip, stops: float) -> Clip:
         return _planes(av.VideoFrame.from_ndarray(rgb, format="rgb24"), width, height)
 
     return Clip([expose(frame) for frame in clip.frames], clip.rate)
+
+
+def headroom(clip: Clip) -> float:
+    """Stops of light that a clip can be given until `WHITE_SHARE` of it is white, at least 0."""
+    sample = [_frame(frame).to_ndarray(format="rgb24") for frame in clip.frames[::15]]
+    brightest = np.concatenate([rgb[::4, ::4].max(axis=2).ravel() for rgb in sample])
+    white = _linear(np.quantile(brightest, 1 - WHITE_SHARE) / 255)
+    return float(-np.log2(np.clip(white, 1e-6, 1)))
 
 
 def faded(clip: Clip, saturation: float) -> Clip:

@@ -21,7 +21,19 @@ PLACES = (1 / 3, 2 / 3)
 
 
 def brisque(path: Path) -> float:
-    """Mean over some frames; 0 is good and 100 bad. Not a number where it finds none."""
+    """Mean over some frames; 0 is good and 100 bad. Not a number where it finds none.
+
+    It is kept beside the file for the next run.
+    """
+    kept = path.with_suffix(".brisque")
+    if kept.exists() and kept.stat().st_mtime_ns > path.stat().st_mtime_ns:
+        return float(kept.read_text())
+    value = _judged(path)
+    kept.write_text(f"{value}\n")
+    return value
+
+
+def _judged(path: Path) -> float:
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     chosen = [frames[int(place * len(frames))].to_ndarray(format="rgb24") for place in PLACES]

@@ -181,7 +181,7 @@ def _two_clips() -> tuple[list[Any], dict[Path, ScoreCard]]:
     """One whose blur falls with blur; one whose blur never changes while its noise falls."""
     names = ["clean", *(f"blur-{number}" for number in range(1, 6))]
     clips = [
-        made.MadeClip(clip, {name: Path(clip, name) for name in names}, 720, 64, 1.0)
+        made.MadeClip(clip, {name: Path(clip, name) for name in names}, 720, 64, 1.0, 0.0)
         for clip in ("good.mp4", "blind.mp4")
     ]
     falling = [90.0, 75.0, 55.0, 45.0, 35.0, 10.0]
@@ -206,6 +206,22 @@ def test_the_figures_of_a_ladder() -> None:
     assert found["curves_percent_of_scale"]["blur"] == [70, 62.5, 52.5, 47.5, 42.5, 30]
 
 
+def test_still_and_dark_clips_are_left_out_where_they_cannot_show_it() -> None:
+    still = made.MadeClip("still.mp4", {}, 720, 64, 0.1, 0.0)
+    dark = made.MadeClip("dark.mp4", {}, 720, 64, 1.0, 3.0)
+    assert [ladder.shows(still, name) for name in ("temporal", "color", "blur")] == [
+        False,
+        True,
+        True,
+    ]
+    assert [ladder.shows(dark, name) for name in ("temporal", "color", "blur")] == [
+        True,
+        False,
+        True,
+    ]
+    assert ladder.climb("temporal", [still], {}, {}) == {}
+
+
 def test_clips_without_a_number_of_the_peer_are_not_counted_for_it() -> None:
     clips, cards = _two_clips()
     peer = {path: float("nan") if path.parts[0] == "good.mp4" else 1.0 for path in cards}
@@ -223,7 +239,7 @@ def test_a_word_that_contradicts_its_score_is_counted() -> None:
 
 def test_stability_is_the_largest_difference_in_levels() -> None:
     names = [f"{kind}-{value}" for kind, values in made.STABILITY.items() for value in values]
-    clip = made.MadeClip("a.mp4", {name: Path(name) for name in names}, 720, 64, 1.0)
+    clip = made.MadeClip("a.mp4", {name: Path(name) for name in names}, 720, 64, 1.0, 0.0)
     cards = {path: _card() for path in clip.files.values()}
     cards[Path("lines-720")] = _card(noise=80.0, blur=40.0)
     found = ladder.stability([clip], cards)
