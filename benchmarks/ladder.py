@@ -228,36 +228,27 @@ def main() -> None:
 
 
 def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    began = time.perf_counter()
-    sources = sorted(path for path in given.folder.iterdir() if path.is_file())[: given.clips]
+    """Make the files, rate them, judge them by BRISQUE, and sum up."""
     scorer = finevq.load(given.checkpoint)
-    skipped = {path.name: card.error for path, card in rate(scorer, sources).items() if card.error}
-    readable = [path for path in sources if path.name not in skipped]
-    peer: dict[Path, float] = {}
     with ProcessPoolExecutor(given.processes, mp_context=get_context("spawn")) as pool:
-        made = list(pool.map(partial(make, folder=folder), readable))
-        pairs = list(zip(readable, made, strict=True))
-        skipped |= {path.name: found for path, found in pairs if isinstance(found, str)}
-        clips = [found for found in made if isinstance(found, MadeClip)]
-        making = time.perf_counter() - began
-        for name, reason in skipped.items():
-            print(f"not used: {name}: {reason}")
-        if not clips:
-            raise SystemExit(f"{given.folder}: no clip of it can be used")
+        began = time.perf_counter()
+        clips, skipped = usable(
+            given.folder, given.clips, scorer, partial(make, folder=folder), pool
+        )
+        made = time.perf_counter()
         cards = rate(scorer, [path for clip in clips for path in clip.files.values()])
-        scoring = time.perf_counter() - began - making
+        if failed := {str(path): card.error for path, card in cards.items() if card.error}:
+            raise SystemExit(f"made files were not rated: {failed}")
+        rated = time.perf_counter()
+        peer: dict[Path, float] = {}
         if find_spec("brisque") is None:
             print("BRISQUE is not measured: the package brisque is not installed")
         else:
-            asked = list(
-                {path for clip in clips for name in STRENGTHS for path in rungs(clip, name)}
-            )
+            asked = {path for clip in clips for name in STRENGTHS for path in rungs(clip, name)}
             peer = dict(zip(asked, pool.map(brisque, asked), strict=True))
-    judging = time.perf_counter() - began - making - scoring
-    if failed := {str(path): card.error for path, card in cards.items() if card.error}:
-        raise SystemExit(f"made files were not rated: {failed}")
-    ladders = {name: climb(name, clips, cards, peer) for name in STRENGTHS}
-    ladders = {name: one for name, one in ladders.items() if one}
+        judged = time.perf_counter()
+    every = {name: climb(name, clips, cards, peer) for name in STRENGTHS}
+    ladders = {name: one for name, one in every.items() if one}
     five = [one for name, one in ladders.items() if name in DIMENSIONS]
     return {
         "clips": {
@@ -275,11 +266,35 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "contradictions": contradictions(cards.values()),
         "stability": stability(clips, cards),
         "seconds_a_clip": {
-            "making": making / len(clips),
-            "scoring": scoring / len(clips),
-            "brisque": judging / len(clips),
+            "making": (made - began) / len(clips),
+            "scoring": (rated - made) / len(clips),
+            "brisque": (judged - rated) / len(clips),
         },
     }
+
+
+def usable(
+    folder: Path,
+    limit: int | None,
+    scorer: Any,
+    make: Callable[[Path], MadeClip | str],
+    pool: ProcessPoolExecutor,
+) -> tuple[list[MadeClip], dict[str, str]]:
+    """What was made of each clip, and why nothing was made of others, by name of the file."""
+    sources = sorted(path for path in folder.iterdir() if path.is_file())[:limit]
+    skipped = {path.name: card.error for path, card in rate(scorer, sources).items() if card.error}
+    readable = [path for path in sources if path.name not in skipped]
+    clips = []
+    for path, made in zip(readable, pool.map(make, readable), strict=True):
+        if isinstance(made, MadeClip):
+            clips.append(made)
+        else:
+            skipped[path.name] = made
+    for name, reason in skipped.items():
+        print(f"not used: {name}: {reason}")
+    if not clips:
+        raise SystemExit(f"{folder}: no clip of it can be used")
+    return clips, skipped
 
 
 if __name__ == "__main__":

@@ -234,7 +234,7 @@ def headroom(clip: Clip) -> float:
     sample = [_frame(frame).to_ndarray(format="rgb24") for frame in clip.frames[::15]]
     brightest = np.concatenate([rgb[::4, ::4].max(axis=2).ravel() for rgb in sample])
     white = _linear(np.quantile(brightest, 1 - WHITE_SHARE) / 255)
-    return float(-np.log2(np.clip(white, 1e-6, 1)))
+    return float(np.log2(1 / np.clip(white, 1e-6, 1)))
 
 
 def faded(clip: Clip, saturation: float) -> Clip:
