@@ -4,6 +4,9 @@
     .venv/bin/pip install 'brisque[opencv-python-headless]'       # the peer; may be left out
     .venv/bin/python benchmarks/ladder.py FOLDER [--checkpoint DIR] [--clips N] [--made DIR]
 
+On a machine that others use as well, set OMP_NUM_THREADS=1: threads that wait for each other cost
+several times as much there.
+
 Every clip of a folder is cut to about two seconds and at most 720 lines and written once clean and
 in five strengths of each distortion (`ladder_distortions.py`). One scorer rates them all. The clips
 ought to be filmed ones: a test pattern has no natural noise, blur or motion. For each ladder:
@@ -247,6 +250,9 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
             asked = {path for clip in clips for name in STRENGTHS for path in rungs(clip, name)}
             peer = dict(zip(asked, pool.map(brisque, asked), strict=True))
         judged = time.perf_counter()
+    parts = {"making": made - began, "scoring": rated - made, "BRISQUE": judged - rated}
+    spent = ", ".join(f"{name} {seconds / len(clips):.0f}" for name, seconds in parts.items())
+    print(f"seconds a clip, without what was there already: {spent}")
     every = {name: climb(name, clips, cards, peer) for name in STRENGTHS}
     ladders = {name: one for name, one in every.items() if one}
     five = [one for name, one in ladders.items() if name in DIMENSIONS]
@@ -265,11 +271,6 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         },
         "contradictions": contradictions(cards.values()),
         "stability": stability(clips, cards),
-        "seconds_a_clip": {
-            "making": (made - began) / len(clips),
-            "scoring": (rated - made) / len(clips),
-            "brisque": (judged - rated) / len(clips),
-        },
     }
 
 
