@@ -6,6 +6,10 @@ Of the packages with BRISQUE or NIQE, `brisque` 0.2.0 (February 2026) is the one
 and carries its trained weights in the wheel. pyiqa is maintained, but needs torchvision and
 downloads weights at the first call; piq (2023) needs torchvision and downloads; scikit-video's NIQE
 (2018) fails with NumPy 1.24 and later; opencv-contrib's BRISQUE comes without its model files.
+Single frames cannot show that frames are held. What BRISQUE finds in that ladder comes from the
+nearly lossless encoding, which is a little coarser where the picture jumps further: written without
+any loss, its values of two clips no longer rise with the time of holding.
+
 It is no requirement of the package nor of its tests: where it is missing, `ladder.py` says so.
 """
 
