@@ -48,7 +48,7 @@ from scipy.stats import kendalltau
 import finevq
 from finevq.dataset.questions import LEVELS, level
 from finevq.dataset.videos import DIMENSIONS
-from finevq.evaluate.scorecard import ScoreCard
+from finevq.evaluate.score.scorecard import ScoreCard
 
 TARGETS = {ladder: {"fading": "color"}.get(ladder, ladder) for ladder in STRENGTHS}
 """The dimension that a ladder is about."""

@@ -14,7 +14,7 @@ import pytest
 import finevq
 from finevq.dataset.questions import LEVELS, level
 from finevq.dataset.videos import DIMENSIONS
-from finevq.evaluate.scorecard import Rating, ScoreCard
+from finevq.evaluate.score.scorecard import Rating, ScoreCard
 
 
 def _load(name: str) -> ModuleType:
