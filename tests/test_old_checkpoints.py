@@ -83,6 +83,7 @@ def test_training_starts_from_an_old_checkpoint(
         precision="float32",
         frames=frames,
         clips="all",
+        full=False,
         end_to_end=False,
         epochs=1.0,
         probe_epochs=0,

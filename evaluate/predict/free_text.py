@@ -52,7 +52,9 @@ def greedy(
     ended = decisions < 0
     tokens: list[Tensor] = []
     while True:
-        token = model.vocabulary(hidden).argmax(-1)
+        logits = model.vocabulary(hidden)
+        logits[..., model.image_id] = -torch.inf  # the place of a visual token is no word
+        token = logits.argmax(-1)
         ended = ended | (token == stop)
         tokens.append(token.masked_fill(ended, stop))
         if ended.all() or len(tokens) == limit:

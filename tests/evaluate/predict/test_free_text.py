@@ -53,7 +53,9 @@ def alone(made, video: Inputs, prompt: Prompt) -> list[int]:
                 segments=torch.zeros(1, len(ids), dtype=torch.int64),
                 decisions=torch.tensor([[len(ids) - 1]]),
             )
-        token = int(model.vocabulary(output.decisions).argmax())
+        logits = model.vocabulary(output.decisions)
+        logits[..., packer.image_id] = -torch.inf
+        token = int(logits.argmax())
         if [token] == packer.encode(TURN_END):
             break
         ids.append(token)

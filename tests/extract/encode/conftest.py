@@ -24,12 +24,16 @@ def embedded_backbones() -> dict[tuple[Any, ...], Any]:
 def copied_backbones(embedded_backbones: dict[tuple[Any, ...], Any]) -> Iterator[None]:
     """Every encoder gets a copy of them, as it casts its backbones; settings do not change them."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("embedded_vit", "embedded_slowfast"):
-            patch.setattr(
-                backbones,
-                name,
-                lambda *given, name=name: copy.deepcopy(embedded_backbones[name, *given]),
-            )
+        patch.setattr(
+            backbones,
+            "embedded_vit",
+            lambda pieces=True: copy.deepcopy(embedded_backbones["embedded_vit", pieces]),
+        )
+        patch.setattr(
+            backbones,
+            "embedded_slowfast",
+            lambda: copy.deepcopy(embedded_backbones["embedded_slowfast",]),
+        )
         yield
 
 

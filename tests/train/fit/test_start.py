@@ -60,7 +60,7 @@ def test_the_loss_falls_and_nothing_but_the_head_changes(
 ) -> None:
     dataset = make_dataset({"train": 6})
     store = make_store(dataset.ids)
-    model, before, samples = fitted(dataset, store, made_info, epochs=60)
+    model, before, samples = fitted(dataset, store, made_info, epochs=300)
     untrained, packer = model_of(made_info)
     assert score_loss(model, packer, samples) < 0.5 * score_loss(untrained, packer, samples)
     changed = {n for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
