@@ -33,7 +33,8 @@ def ship(run: Path) -> None:
         _halve(run / f"{name}.safetensors", folder / f"{name}.safetensors")
     shutil.copy(run / "training.csv", folder)
     base = load_base(EMBEDDED, "float32")
-    write_info(replace(info, full=False, base=EMBEDDED, base_hash=base.hash), folder)
+    found = replace(info, full=False, precision="float32", base=EMBEDDED, base_hash=base.hash)
+    write_info(found, folder)
 
 
 def _halve(source: Path, target: Path) -> None:
