@@ -22,30 +22,30 @@ def measure(folder: Path, scale: tuple[float, float]) -> dict[str, Any]:
     """All figures of one evaluation; `scale` is the lowest and the highest MOS."""
     table = pd.read_parquet(folder / "predictions.parquet")
     metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-    rated, asked = (table[table["task"] == task] for task in ("score", "question"))
+    rated = table[table["task"] == "score"]
     unit = (rated["prediction"] - scale[0]) / (scale[1] - scale[0])
     said = rated["prediction_text"].map(LEVELS.index)
     apart = (said - unit.map(level).map(LEVELS.index)).abs()
+    dimensions = {d: metrics["dimensions"][d] for d in DIMENSIONS}
     return {
         "videos": int(rated["video"].nunique()),
-        "srcc": {d: metrics["dimensions"][d]["srcc"] for d in DIMENSIONS}
+        "srcc": {d: found["srcc"] for d, found in dimensions.items()}
         | {"mean": metrics["mean"]["srcc"]},
-        "words": {d: _shares(rated[rated["item"] == d]) for d in DIMENSIONS},
-        "answers": {kind: _shares(rows) for kind, rows in asked.groupby("item")},
+        "words": {d: _shares(found, "level_") for d, found in dimensions.items()},
+        "answers": {kind: _shares(found, "") for kind, found in metrics["questions"].items()},
         "disagree": int((apart >= DISAGREE).sum()),
         "ratings": len(rated),
     }
 
 
-def _shares(rows: pd.DataFrame) -> dict[str, float]:
+def _shares(found: dict[str, Any], prefix: str) -> dict[str, float]:
     """Balanced accuracy, accuracy, and that of always giving the most frequent answer."""
-    right = rows["prediction_text"] == rows["label_text"]
-    return {
-        "balanced": float(right.groupby(rows["label_text"]).mean().mean()),
-        "accuracy": float(right.mean()),
-        "majority": float(rows["label_text"].value_counts(normalize=True).iloc[0]),
-        "n": len(rows),
+    names = {
+        "balanced": "balanced_accuracy",
+        "accuracy": "accuracy",
+        "majority": "majority_baseline",
     }
+    return {short: found[f"{prefix}{name}"] for short, name in names.items()}
 
 
 def _mean(found: dict[str, dict[str, float]], first: str) -> dict[str, float]:
