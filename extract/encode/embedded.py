@@ -191,9 +191,8 @@ class VitDesign:
     def weights(self) -> dict[str, Array]:
         """The state dict of the InternViT; what is not in it is zero."""
         hidden, inner = HIDDEN, len(self.rows)
-        layer = "encoder.layer.0."
         projection, bias = self._patch_embedding()
-        value, out = np.zeros((hidden, hidden)), np.zeros((hidden, hidden))
+        value, out = _no_attention()
         for channel in range(3):  # keys and queries are zero: every token gets the frame's mean
             value[channel, channel * PATCH * PATCH] = 1
             out[self.means.start + channel, channel] = 1
@@ -214,18 +213,10 @@ class VitDesign:
         return {
             "embeddings.patch_embeddings.projection.weight": projection,
             "embeddings.patch_embeddings.projection.bias": bias,
-            layer + "attention.v_proj.weight": value,
-            layer + "attention.projection_layer.weight": out,
-            layer + "layernorm_before.weight": norm,
-            layer + "layernorm_after.weight": norm,
-            layer + "lambda_1": np.ones(hidden),
-            layer + "lambda_2": np.ones(hidden),
-            layer + "mlp.fc1.weight": fc1,
-            layer + "mlp.fc1.bias": fc1_bias,
-            layer + "mlp.fc2.weight": fc2,
             "embeddings.position_embeddings": self._positions(),
-            **self._plain_block(1, norm, *self._logarithms()),
-            **self._plain_block(2, norm, *self._trained(bias), averaged=True),
+            **_block(0, norm, (value, out), (fc1, fc1_bias, fc2, np.zeros(hidden))),
+            **_block(1, norm, _no_attention(), self._logarithms()),
+            **_block(2, norm, self._averaging(), self._trained(bias)),
         }
 
     def read(self) -> list[int]:
@@ -291,34 +282,13 @@ class VitDesign:
             np.zeros(hidden),
         )
 
-    def _plain_block(
-        self,
-        number: int,
-        norm: Array,
-        fc1: Array,
-        fc1_bias: Array,
-        fc2: Array,
-        fc2_bias: Array,
-        averaged: bool = False,
-    ) -> dict[str, Array]:
-        """A block with an MLP, and attention that averages the logarithms over the frame."""
-        layer = f"encoder.layer.{number}."
-        value, out = np.zeros((HIDDEN, HIDDEN)), np.zeros((HIDDEN, HIDDEN))
-        for band in range(self.bands if averaged else 0):
+    def _averaging(self) -> tuple[Array, Array]:
+        """Attention that averages the logarithms over the frame: values and output."""
+        value, out = _no_attention()
+        for band in range(self.bands):
             value[band, self.first_log + band] = 1
             out[self.frame_logs + band, band] = 1
-        return {
-            layer + "attention.v_proj.weight": value,
-            layer + "attention.projection_layer.weight": out,
-            layer + "layernorm_before.weight": norm,
-            layer + "layernorm_after.weight": norm,
-            layer + "lambda_1": np.ones(HIDDEN),
-            layer + "lambda_2": np.ones(HIDDEN),
-            layer + "mlp.fc1.weight": fc1,
-            layer + "mlp.fc1.bias": fc1_bias,
-            layer + "mlp.fc2.weight": fc2,
-            layer + "mlp.fc2.bias": fc2_bias,
-        }
+        return value, out
 
     def is_steady(self) -> Array:
         """1 at the constant channels, which the last layer lowers, else 0."""
@@ -340,6 +310,34 @@ class VitDesign:
         bias[: self.coefficients] = (kernel * (mean - 0.5)).sum(axis=(1, 2, 3))
         bias[self.steady] = STEADY, -STEADY
         return weight, bias
+
+
+def _no_attention() -> tuple[Array, Array]:
+    """Attention that adds nothing: values and output."""
+    return np.zeros((HIDDEN, HIDDEN)), np.zeros((HIDDEN, HIDDEN))
+
+
+def _block(
+    number: int,
+    norm: Array,
+    attention: tuple[Array, Array],
+    mlp: tuple[Array, Array, Array, Array],
+) -> dict[str, Array]:
+    """The weights of one block: of its norms, its attention and the two layers of its MLP."""
+    (value, out), (fc1, fc1_bias, fc2, fc2_bias) = attention, mlp
+    layer = f"encoder.layer.{number}."
+    return {
+        layer + "attention.v_proj.weight": value,
+        layer + "attention.projection_layer.weight": out,
+        layer + "layernorm_before.weight": norm,
+        layer + "layernorm_after.weight": norm,
+        layer + "lambda_1": np.ones(HIDDEN),
+        layer + "lambda_2": np.ones(HIDDEN),
+        layer + "mlp.fc1.weight": fc1,
+        layer + "mlp.fc1.bias": fc1_bias,
+        layer + "mlp.fc2.weight": fc2,
+        layer + "mlp.fc2.bias": fc2_bias,
+    }
 
 
 def _whitening() -> Array:
