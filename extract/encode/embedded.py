@@ -3,12 +3,13 @@
 They make the whole pipeline run, and learn, without a download. What they measure is what early
 vision and classical quality metrics measure, and nothing semantic:
 
-- The InternViT has three blocks. Its patch embedding is a whitened DCT in an opponent color space,
+- The InternViT has four blocks. Its patch embedding is a whitened DCT in an opponent color space,
   so that noise, blur and blocking are not buried under brightness; its attention averages over the
-  frame; its first MLP turns each coefficient into a magnitude (GELU(x) + GELU(-x) ~ |x|) and adds
-  the magnitudes up in frequency bands. The second MLP takes the logarithms of the bands. The third
-  one is trained (recipes/small): it reads the logarithms of a patch and of the frame, and writes
-  what tells distortions apart.
+  frame, from the second block on over the patches of one scale; its first MLP turns each
+  coefficient into a magnitude (GELU(x) + GELU(-x) ~ |x|) and adds the magnitudes up in frequency
+  bands. The second MLP takes the logarithms of the bands, the third one how far they lie from the
+  frame's mean. The fourth is trained (recipes/small): it reads the logarithms of a patch, and mean
+  and spread of the frame's, and writes what tells distortions apart.
 - The SlowFast has one block a stage. Its slow stem holds DCT filters, its fast stem temporal
   differences; every stage copies its channels behind rising thresholds, so that the final average
   over space and time is a soft histogram of each response. The first fast stage also measures how
@@ -34,16 +35,19 @@ from .spatial import MEAN, STD
 
 Array = NDArray[Any]
 
-SIZE, PATCH, HIDDEN = 224, 14, 1024
+SIZE, PATCH, HIDDEN, HEADS = 224, 14, 1024, 16
 """Side of a whole frame in pixels; one in pieces has `finevq.extract.decode.pieces.SIDE`."""
 
 TRAINED = SMALL / "backbones.safetensors"
-"""What recipes/small has trained: `vit.*`, the second MLP, and `slowfast.*`, by its own names."""
+"""What recipes/small has trained: `vit.*`, the last MLP, and `slowfast.*`, by its own names."""
+
+SAME_SCALE = 6.0
+"""Gain of queries and keys on a patch's scale: patches of the other get e^-9 of its weight."""
 
 # RGB to brightness, red-blue and green-magenta; orthonormal rows.
 OPPONENT: Array = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3], [2], [6]])
 
-STEADY = 160.0
+STEADY = 320.0
 """Value of two constant channels; they dominate the LayerNorm's variance and so switch it off."""
 
 REMAINDER = 20.0
@@ -51,7 +55,7 @@ REMAINDER = 20.0
 
 
 def embedded_vit(pieces: bool = True) -> InternVLVisionModel:
-    """A three-block InternViT whose shuffled tokens are 4096-d.
+    """A four-block InternViT whose shuffled tokens are 4096-d.
 
     Args:
         pieces: it sees frames in pieces; else whole ones, of 224 x 224 pixels.
@@ -60,8 +64,8 @@ def embedded_vit(pieces: bool = True) -> InternVLVisionModel:
     config = InternVLVisionConfig(
         hidden_size=HIDDEN,
         intermediate_size=len(design.rows),
-        num_hidden_layers=3,
-        num_attention_heads=16,
+        num_hidden_layers=4,
+        num_attention_heads=HEADS,
         image_size=[design.size, design.size],
         patch_size=[PATCH, PATCH],
         attention_bias=True,
@@ -109,13 +113,14 @@ class VitDesign:
         0   coefficients, 3 x 196; behind the first block but three of them are free
       588   means of the frame, in three colors
       591   which of the two scales a patch is of; 697, 698 where it lies in its token
-      592   bands
+      592   bands; behind the second block, how far the logarithms lie from the frame's
       704   logarithms of the bands
       816   what the trained MLP writes
      1022   two constants
 
-    Bands and logarithms are positive, and would shift all channels of the next LayerNorm by their
-    mean. So each has its negative in a free channel, as long as there is a LayerNorm to come.
+    The free ones hold the frame's mean logarithms and mean distances. Bands, logarithms and
+    distances are positive, and would shift all channels of the next LayerNorm by their mean. So
+    each has its negative in a free channel, as long as there is a LayerNorm to come.
     """
 
     coefficients = 3 * PATCH * PATCH
@@ -126,8 +131,6 @@ class VitDesign:
     first_band = 592
     first_log = 704
     first_written = 816
-    # Free of 0, 196 and 392, the patch's brightness and color.
-    less_bands, less_logs, frame_logs = 400, 2, 200
 
     def __init__(self, pieces: bool = True) -> None:
         self.size = SIDE if pieces else SIZE
@@ -139,6 +142,15 @@ class VitDesign:
         self._level_bands()
         self._contrast_bands()
         self._step_bands()
+        # Three coefficients, a patch's brightness and color, stay where they are.
+        kept = [channel * PATCH * PATCH for channel in range(3)]
+        free = np.setdiff1d(np.arange(self.coefficients), kept)
+        self.colors = np.array(kept)
+        self.less_bands, self.less_logs, self.frame_logs, self.less_frame, self.spread = free[
+            : 5 * self.bands
+        ].reshape(5, self.bands)
+        self.band = self.first_band + np.arange(self.bands)
+        self.log = self.first_log + np.arange(self.bands)
 
     def _new_band(self) -> int:
         self.bands += 1
@@ -206,26 +218,25 @@ class VitDesign:
                 # GELU(x) - GELU(-x) = x: what a band has collected leaves the residual stream.
                 ((index, sign),) = gains.items()
                 fc2[index, row] = -sign
-        fc2[self.less_bands : self.less_bands + self.bands] = -fc2[
-            self.first_band : self.first_band + self.bands
-        ]
+        fc2[self.less_bands] -= fc2[self.band]
         norm = np.full(hidden, STEADY * np.sqrt(2 / hidden))
         return {
             "embeddings.patch_embeddings.projection.weight": projection,
             "embeddings.patch_embeddings.projection.bias": bias,
             "embeddings.position_embeddings": self._positions(),
+            "embeddings.cls_token": bias * self.is_steady(),  # or its LayerNorm would magnify it
             **_block(0, norm, (value, out), (fc1, fc1_bias, fc2, np.zeros(hidden))),
             **_block(1, norm, _no_attention(), self._logarithms()),
-            **_block(2, norm, self._averaging(), self._trained(bias)),
+            **_block(2, norm, self._averaging(self.log, self.frame_logs), self._distances()),
+            **_block(3, norm, self._averaging(self.band, self.spread), self._trained(bias)),
+            **self._same_scale(2),
+            **self._same_scale(3),
         }
 
     def read(self) -> list[int]:
-        """Channels that the trained MLP reads: colors, places, logarithms and their means."""
-        logs = range(self.first_log, self.first_log + self.bands)
-        frame = range(self.frame_logs, self.frame_logs + self.bands)
-        blocks = [c * PATCH * PATCH for c in range(3)]
-        own = [*blocks, *range(self.means.start, self.scale + 1), *range(697, 699)]
-        return [*own, *logs, *frame]
+        """Channels that the trained MLP reads: colors, places, logarithms, mean and spread."""
+        own = [*self.colors, *range(self.means.start, self.scale + 1), *range(697, 699)]
+        return [int(c) for c in (*own, *self.log, *self.frame_logs, *self.spread)]
 
     def _positions(self) -> Array:
         """Which scale a patch has, and where it lies in its token; the class token has neither."""
@@ -244,33 +255,58 @@ class VitDesign:
         gains, knots, weights, offset = hinges()
         for band in range(self.bands):
             rows = slice(band * len(knots), (band + 1) * len(knots))
-            fc1[rows, self.first_band + band] = gains
+            fc1[rows, self.band[band]] = gains
             fc1_bias[rows] = -gains * knots
-            for first, sign in ((self.first_log, 1.0), (self.less_logs, -1.0)):
-                fc2[first + band, rows] = sign * weights
-                fc2_bias[first + band] = sign * offset
+            for channel, sign in ((self.log[band], 1.0), (self.less_logs[band], -1.0)):
+                fc2[channel, rows] = sign * weights
+                fc2_bias[channel] = sign * offset
+        self._clear(fc1, fc2, {1: self.band, -1: self.less_bands})
+        return fc1, fc1_bias, fc2, fc2_bias
+
+    def _distances(self) -> tuple[Array, Array, Array, Array]:
+        """The third MLP: |logarithm - the frame's mean|, where the bands were."""
+        fc1, fc1_bias, fc2, fc2_bias = self._nothing()
+        for band in range(self.bands):
+            for row, sign in ((2 * band, 8.0), (2 * band + 1, -8.0)):
+                fc1[row, self.log[band]], fc1[row, self.frame_logs[band]] = sign, -sign
+                fc2[self.band[band], row], fc2[self.less_bands[band], row] = 0.125, -0.125
         return fc1, fc1_bias, fc2, fc2_bias
 
     def _trained(self, bias: Array) -> tuple[Array, Array, Array, Array]:
-        """The third MLP; it also clears the residual stream of what only helped."""
+        """The last MLP; it also clears the residual stream of what only helped."""
         fc1, fc1_bias, fc2, fc2_bias = self._nothing()
-        row = len(fc1)
-        for first in (self.less_bands, self.less_logs, self.frame_logs):
-            for channel in range(first, first + self.bands):
-                for sign in (1.0, -1.0):  # GELU(x) - GELU(-x) = x
-                    row -= 1
-                    fc1[row, channel], fc2[channel, row] = sign, -sign
+        first = self._clear(fc1, fc2, {1: self.frame_logs, -1: self.less_frame})
+        first = self._clear(fc1, fc2, {1: self.band, -1: self.less_bands}, before=first)
+        first = self._clear(fc1, fc2, {-1: self.less_logs}, before=first)
         fc2_bias += bias * self.is_steady() * (REMAINDER / STEADY - 1)
         learned = trained("vit")
         if learned:
             width, written = len(learned["fc1"]), len(learned["fc2"])
-            assert width <= row
             place = slice(self.first_written, self.first_written + written)
+            assert width <= first
             fc1[:width, self.read()] = learned["fc1"]
             fc1_bias[:width] = learned["fc1_bias"]
             fc2[place, :width] = learned["fc2"]
             fc2_bias[place] = learned["fc2_bias"]
         return fc1, fc1_bias, fc2, fc2_bias
+
+    def _clear(
+        self, fc1: Array, fc2: Array, signed: dict[int, Array], before: int | None = None
+    ) -> int:
+        """Clear channels that hold the same up to a sign, with the rows of an MLP before a row.
+
+        Returns:
+            The first row that it takes.
+        """
+        row = len(fc1) if before is None else before
+        (first_sign, read), *_ = signed.items()
+        for band in range(self.bands):
+            for sign in (1.0, -1.0):  # GELU(x) - GELU(-x) = x
+                row -= 1
+                fc1[row, read[band]] = sign * first_sign
+                for channel_sign, channels in signed.items():
+                    fc2[channels[band], row] = -sign * channel_sign
+        return row
 
     def _nothing(self) -> tuple[Array, Array, Array, Array]:
         """An MLP that does nothing: the weights and biases of its two layers."""
@@ -282,13 +318,22 @@ class VitDesign:
             np.zeros(hidden),
         )
 
-    def _averaging(self) -> tuple[Array, Array]:
-        """Attention that averages the logarithms over the frame: values and output."""
+    def _averaging(self, read: Array, written: Array) -> tuple[Array, Array]:
+        """Attention that averages channels: values and output. The logarithms' negatives too."""
         value, out = _no_attention()
-        for band in range(self.bands):
-            value[band, self.first_log + band] = 1
-            out[self.frame_logs + band, band] = 1
+        places = np.arange(len(read))
+        value[places, read] = 1
+        out[written, places] = 1
+        if written is self.frame_logs:
+            out[self.less_frame, places] = -1
         return value, out
+
+    def _same_scale(self, number: int) -> dict[str, Array]:
+        """Queries and keys of a block by which a patch sees those of its own scale alike."""
+        weight = np.zeros((HIDDEN, HIDDEN))
+        weight[:: HIDDEN // HEADS, self.scale] = SAME_SCALE
+        layer = f"encoder.layer.{number}.attention."
+        return {layer + "q_proj.weight": weight, layer + "k_proj.weight": weight}
 
     def is_steady(self) -> Array:
         """1 at the constant channels, which the last layer lowers, else 0."""
