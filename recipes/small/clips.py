@@ -2,9 +2,10 @@
 
     python clips.py PHOTOGRAPHS OUT --count 3000 --processes 2
 
-Writes OUT/clips/*.mkv and *.avi, and beside each clip OUT/truth/*.json: its scene and recipe, and
-how strong each distortion is. A run that was stopped goes on; a clip depends on the seed and its
-number alone, so more can be made later.
+Writes OUT/clips/*.mkv, *.avi and *.mp4, and beside each clip OUT/truth/*.json: its scene and
+recipe, and how strong each distortion is. Every second scene is made as the demo makes its own
+(studio.py), the others with all distortions and encoders. A run that was stopped goes on; a clip
+depends on the seed and its number alone, so more can be made later.
 """
 
 import argparse
@@ -14,15 +15,20 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import studio
 from distortions import SHARE, TYPES, Recipe, grade, render
 from scenes import WORLDS, Scene, View
+
+from finevq.dataset.demo import distortions as demo
+from finevq.dataset.demo.frames import FPS, FRAMES, HEIGHT, WIDTH, write_video
 
 VERSIONS = 5
 """Clips of one scene."""
 
-LADDERS = 0.55
+LADDERS = 0.45
 """Share of the scenes whose versions differ in the strength of one distortion alone."""
 
 LINES = {240: 0.3, 288: 0.12, 360: 0.3, 480: 0.15, 540: 0.05, 720: 0.06, 1080: 0.02}
@@ -61,7 +67,7 @@ def draw_recipes(rng: np.random.Generator) -> list[Recipe]:
     types = {d: draw_type(rng, d) for d in dimensions}
     seed = int(rng.integers(2**31))
     # What the ladder's other dimensions have in common: mostly nothing.
-    common = {d: float(rng.uniform(0.1, 0.6)) if rng.random() < 0.12 else 0.0 for d in dimensions}
+    common = {d: float(rng.uniform(0.1, 0.7)) if rng.random() < 0.3 else 0.0 for d in dimensions}
     recipes = []
     for version in range(VERSIONS):
         strengths = {}
@@ -70,7 +76,7 @@ def draw_recipes(rng: np.random.Generator) -> list[Recipe]:
                 step = (version + rng.uniform(-0.3, 0.3)) / (VERSIONS - 1)
                 strengths[d] = float(np.clip(step, 0, 1)) if d == target else common[d]
             else:
-                active = version > 0 and rng.random() < 0.5
+                active = version > 0 and rng.random() < 0.65
                 strengths[d] = float(rng.uniform(0.08, 1) if active else rng.uniform(0, 0.05))
         if not ladder:
             types = {d: draw_type(rng, d) for d in dimensions}
@@ -90,30 +96,65 @@ def make(number: int, seed: int, photographs: Path, out: Path) -> str:
     truth = out / "truth" / f"{number:05}.json"
     if truth.is_file():
         return "there"
-    names = sorted(path.name for path in photographs.glob("*.jpg"))
-    rng = np.random.default_rng([seed, number // VERSIONS])
-    scene = draw_scene(number // VERSIONS, rng, names)
-    recipe = draw_recipes(rng)[number % VERSIONS]
+    scene_number, version = divmod(number, VERSIONS)
+    rng = np.random.default_rng([seed, scene_number])
     began = time.process_time()
-    view = View(scene, photographs, grade(recipe.types["color"], recipe.strengths["color"],
-                                          recipe.seed))  # fmt: skip
-    file, suffix, strengths = render(view, recipe)
-    path = out / "clips" / f"{number:05}.{suffix}"
-    path.with_suffix(".part").write_bytes(file)
-    os.replace(path.with_suffix(".part"), path)
-    group = scene.picture if ":" not in scene.picture else f"{scene.picture}:{scene.seed}"
-    content = {
-        "video": f"clips/{path.name}",
-        "group": group,
-        "scene": asdict(scene),
-        "recipe": asdict(recipe),
-        "strengths": strengths,
-        "seconds": round(time.process_time() - began, 2),
-    }
+    make_one = _studio if scene_number % 2 else _field
+    content = make_one(rng, version, photographs, out / "clips" / f"{number:05}")
+    content["seconds"] = round(time.process_time() - began, 2)
     part = truth.with_suffix(".part")
     part.write_text(json.dumps(content), "utf-8")
     os.replace(part, truth)
-    return f"{content['seconds']} s, {len(file) // 1024} KiB"
+    return f"{content['seconds']} s"
+
+
+def _field(rng: np.random.Generator, version: int, photographs: Path, stem: Path) -> dict[str, Any]:
+    """Make a clip of all distortions and encoders, at path `stem` and a suffix: what is known."""
+    names = sorted(path.name for path in photographs.glob("*.jpg"))
+    scene = draw_scene(int(stem.name) // VERSIONS, rng, names)
+    recipe = draw_recipes(rng)[version]
+    view = View(scene, photographs, grade(recipe.types["color"], recipe.strengths["color"],
+                                          recipe.seed))  # fmt: skip
+    file, suffix, strengths = render(view, recipe)
+    path = stem.with_suffix(f".{suffix}")
+    path.with_suffix(".part").write_bytes(file)
+    os.replace(path.with_suffix(".part"), path)
+    return {
+        "video": f"clips/{path.name}",
+        "group": group(scene.picture, scene.seed),
+        "scene": asdict(scene),
+        "recipe": asdict(recipe),
+        "strengths": strengths,
+    }
+
+
+def _studio(
+    rng: np.random.Generator, version: int, photographs: Path, stem: Path
+) -> dict[str, Any]:
+    """Make a clip as the demo makes its own."""
+    names = sorted(path.name for path in photographs.glob("*.jpg"))
+    picture, scene_seed = studio.draw_picture(rng, names), int(rng.integers(2**31))
+    recipe = [studio.draw_recipe(rng, clean=v == 0) for v in range(VERSIONS)][version]
+    draw = studio.draw_of(picture, scene_seed, photographs, recipe.seed)
+    path, part = stem.with_suffix(".mp4"), stem.with_suffix(".part.mp4")
+    write_video(part, demo.render(draw, recipe))
+    os.replace(part, path)
+    known = asdict(recipe)
+    if recipe.types["color"] == "color cast":
+        known["types"] = recipe.types | {"color": "other color distortion"}
+    scene = Scene(picture, scene_seed, WIDTH, HEIGHT, FRAMES, FPS)
+    return {
+        "video": f"clips/{path.name}",
+        "group": group(f"studio {picture}" if ":" in picture else picture, scene_seed),
+        "scene": asdict(scene),
+        "recipe": known,
+        "strengths": {d: round(s, 4) for d, s in recipe.strengths.items()},
+    }
+
+
+def group(picture: str, seed: int) -> str:
+    """What clips of both sides of a split must not have in common: a photograph or a world."""
+    return f"{picture}:{seed}" if ":" in picture else picture
 
 
 def attempt(number: int, seed: int, photographs: Path, out: Path) -> str:

@@ -36,7 +36,13 @@ TYPES = {
 """Distortion types of each dimension in the official words; "other" are color casts, film grain and
 noise of low light, and judder."""
 
-SHARE = {"compression artifact": 3, "lagging": 3, "gaussian noise": 2, "gaussian blur": 2}
+SHARE = {
+    "compression artifact": 3,
+    "lagging": 3,
+    "gaussian noise": 2,
+    "gaussian blur": 2,
+    "over bright": 2,
+}
 """How often a type is drawn; 1 where it is not named."""
 
 
@@ -163,7 +169,7 @@ def blur(frame: Pixels, kind: str, s: float, angle: float) -> Pixels:
     """A blurred frame; widths follow its shorter side."""
     if s < 0.02:
         return frame
-    unit = (min(frame.shape[:2]) / 256) ** 0.9
+    unit = _blur_unit(min(frame.shape[:2]))
     image = Image.fromarray(frame)
     if kind == "gaussian blur":
         image = image.filter(ImageFilter.GaussianBlur(3.2 * s * unit))
@@ -171,13 +177,23 @@ def blur(frame: Pixels, kind: str, s: float, angle: float) -> Pixels:
         radius = 3.4 * s * unit
         image = image.filter(ImageFilter.BoxBlur(radius)).filter(ImageFilter.BoxBlur(radius * 0.6))
     elif kind == "resolution blur":
-        scale = 1 / (1 + 4.2 * s * max(1.0, unit * 0.8))
+        scale = 1 / (1 + 4.2 * s * max(1.0, unit * 0.8))  # `_resolution` is its inverse
         size = max(8, round(image.width * scale)), max(8, round(image.height * scale))
         small = image.resize(size, Image.Resampling.BOX)
         image = small.resize(image.size, Image.Resampling.BICUBIC)
     else:
         return _motion_blur(frame, 13 * s * unit, angle)
     return np.asarray(image)
+
+
+def _blur_unit(lines: int) -> float:
+    """How widths of blur grow with the frame's shorter side; 1 at 256 pixels."""
+    return float((lines / 256) ** 0.9)
+
+
+def _resolution(enlarged: float, lines: int) -> float:
+    """The strength of resolution blur that enlarging by a factor is like."""
+    return max(0.0, enlarged - 1) / (4.2 * max(1.0, _blur_unit(lines) * 0.8))
 
 
 def _motion_blur(frame: Pixels, length: float, angle: float) -> Pixels:
@@ -380,6 +396,8 @@ def render(view: View, recipe: Recipe) -> tuple[bytes, str, dict[str, float]]:
         s["temporal"] *= 0.4 + 0.6 * min(
             1.0, view.motion / 0.12
         )  # what stands still cannot stutter
+    # A picture that is enlarged is soft as one that was shrunk and enlarged again.
+    s["blur"] = max(s["blur"], _resolution(1 / view.zoom, min(frames[0].shape[:2])))
     early = s["noise"] > 0 and s["artifact"] < 0.3 and rng.random() < 0.3
     strength_v = float(rng.random())
     if early:

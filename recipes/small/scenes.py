@@ -117,7 +117,7 @@ class View:
 def _zoom(scene: Scene, rng: np.random.Generator) -> float:
     if scene.height * scene.width > 700 * 900:
         return float(rng.uniform(0.75, 1.15))
-    return float(rng.uniform(0.9, 2.2))
+    return float(rng.uniform(0.6, 2.2))
 
 
 def _picture(scene: Scene, photographs: Path, rng: np.random.Generator) -> Image.Image:
