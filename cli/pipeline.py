@@ -1,12 +1,17 @@
 """The commands on the pipeline as a whole: demo, import-checkpoint, config."""
 
 import argparse
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .evaluation import run_evaluate
 from .extraction import run_extract
 from .options import Commands, add_command, add_config, load, progress
 from .training import run_train
+
+if TYPE_CHECKING:
+    from ..config import Config
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -50,20 +55,33 @@ def _demo(given: argparse.Namespace) -> None:
     from ..dataset.demo.data_set import generate_demo
 
     out: Path = given.out
-    config = load(
-        given,
-        [
-            f"dataset.folder={out / 'dataset'}",
-            f"cache.path={out / 'features'}",
-            f"train.out={out / 'checkpoint'}",
-            f"evaluate.out={out / 'evaluation'}",
-        ],
-    )
+    folders = [
+        f"dataset.folder={out / 'dataset'}",
+        f"cache.path={out / 'features'}",
+        f"train.out={out / 'checkpoint'}",
+        f"evaluate.out={out / 'evaluation'}",
+    ]
+    config = load(given, folders)
     with progress("make videos") as made:
         generate_demo(config.dataset.folder, progress=made)
     run_extract(config)
+    config = load(given, [*folders, *_start(config)])
     run_train(config)
     run_evaluate(config, config.train.out, config.evaluate.out)
+
+
+def _start(config: "Config") -> list[str]:
+    """The override that lets training start from the checkpoint that ships, where that fits."""
+    from ..cache.store import FeatureStore
+    from ..train.base.language_model import EMBEDDED
+    from ..train.model.checkpoint import SHIPPED, read_info
+
+    made = FeatureStore.open(config.cache.path).layout.identity
+    train = config.train
+    whole = not train.full and train.frames == train.clips == "all"
+    if train.base != EMBEDDED or not whole or read_info(SHIPPED).identity.digest != made.digest:
+        return []
+    return [f"train.start={json.dumps(str(SHIPPED), ensure_ascii=False)}"]
 
 
 def _import_checkpoint(given: argparse.Namespace) -> None:

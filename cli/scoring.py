@@ -134,8 +134,7 @@ def _write_card(config: "Config", videos: list[str], checkpoint: Path | None, ht
 
 def _write_scores(config: "Config", videos: list[str], checkpoint: Path | None, out: Path) -> int:
     from ..evaluate.score.results import Results
-    from ..evaluate.score.scorer import SHIPPED
-    from ..train.model.checkpoint import digest, read_info
+    from ..train.model.checkpoint import SHIPPED, digest, read_info
 
     folder = checkpoint or SHIPPED
     read_info(folder)  # without a checkpoint, its error is the clearest one

@@ -24,7 +24,9 @@ from finevq.cli import pipeline
 from finevq.cli import scoring as scoring_commands
 from finevq.cli import training as training_commands
 from finevq.cli.options import progress as progress_bar
+from finevq.config import load_config
 from finevq.errors import FineVQError
+from finevq.train.model.checkpoint import SHIPPED, read_info
 
 COMMANDS = (
     *("demo", "config", "extract", "train", "evaluate", "matrix", "compare", "score", "serve"),
@@ -206,6 +208,27 @@ def test_a_missing_configuration_is_named(capsys) -> None:
 def test_a_missing_store_is_named(capsys, action: str) -> None:
     assert cli.main(["cache", action, "gone"]) == 2
     assert "gone" in the_error(capsys)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fits"),
+    [
+        ([], True),
+        (["train.base='a/llm'"], False),
+        (["train.full=true"], False),
+        (["train.frames=1"], False),
+    ],
+)
+def test_the_demo_starts_from_the_checkpoint_that_ships(overrides: list[str], fits: bool) -> None:
+    info = read_info(SHIPPED)
+    config, _ = load_config(overrides=overrides)
+    FeatureStore.create(config.cache.path, info.identity, info.shapes, config.cache)
+    assert pipeline._start(config) == ([f'train.start="{SHIPPED}"'] if fits else [])
+
+
+def test_the_demo_starts_from_nothing_on_other_features(store: FeatureStore) -> None:
+    config, _ = load_config(overrides=[f"cache.path={store.url}"])
+    assert pipeline._start(config) == []
 
 
 @pytest.fixture

@@ -18,16 +18,12 @@ from ...extract.device import pick_device
 from ...extract.encode.encoder import Encoder
 from ...extract.settings import ExtractSettings
 from ...train.fit.training_set import read_training_set
-from ...train.model.checkpoint import load_checkpoint
+from ...train.model.checkpoint import SHIPPED, load_checkpoint
 from ...train.prompts import PROFILES, ProfileName, Prompt, rating
-from ...weights import SMALL
 from ..predict.predictor import Answer, Predictor
 from .scorecard import Rating, Reply, ScoreCard
 
 LOG = logging.getLogger(__name__)
-
-SHIPPED = SMALL / "checkpoint"
-"""The folder of the checkpoint that ships."""
 
 
 class Scorer:

@@ -25,6 +25,7 @@ from torch import nn
 from ...cache.identity import Identity
 from ...cache.store import FeatureStore
 from ...errors import CheckpointError, IdentityMismatch
+from ...weights import SMALL
 from ..base.language_model import Base, load_base
 from ..prompts import PROMPTS_VERSION
 from ..settings import LoraSettings, Precision
@@ -32,6 +33,9 @@ from .finevq import FineVQ
 from .packing import Packer
 from .spec import DEFAULT, Spec
 from .trained_weights import LANGUAGE_MODEL, add_lora, load_weights, save_weights
+
+SHIPPED = SMALL / "checkpoint"
+"""The folder of the checkpoint that ships."""
 
 FORMAT = 2
 

@@ -14,9 +14,9 @@ from finevq.dataset.videos import DIMENSIONS
 from finevq.errors import CheckpointError
 from finevq.evaluate.pages.card import card_html
 from finevq.evaluate.score.scorecard import Rating, ScoreCard
-from finevq.evaluate.score.scorer import SHIPPED, Scorer
+from finevq.evaluate.score.scorer import Scorer
 from finevq.train.base.language_model import load_base
-from finevq.train.model.checkpoint import read_info
+from finevq.train.model.checkpoint import SHIPPED, read_info
 from finevq.weights import SMALL
 
 MOST_BYTES = 20_000_000
