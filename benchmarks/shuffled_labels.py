@@ -4,8 +4,12 @@
     .venv/bin/python benchmarks/shuffled_labels.py
 
 Permutes the labels of the train and val videos, each dimension on its own, and their questions;
-trains on the demo's features; and measures on the true labels of the test part. A mean SRCC clearly
-above zero would mean that the test labels leak into training.
+trains on the demo's features; and measures on the true labels of the test part. A mean SRCC, or
+balanced accuracies, clearly above chance would mean that the test labels leak into training.
+
+All runs here start from the language model alone, with fresh projectors: the checkpoint that ships,
+from which the demo starts, rates videos whatever the labels of the demo are. So the same run with
+the true labels is measured beside them.
 
 One permutation for all six dimensions would leave too much to chance: what is easiest to see in a
 video is how much is wrong with it, and that would correlate with all six of them, or against all.
@@ -49,23 +53,37 @@ def shuffle(source: Path, target: Path, split: str, seed: int) -> None:
     (target / "questions.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def control(seed: int, folder: Path) -> dict[str, float | None]:
+def control(seed: int, folder: Path, *, shuffled: bool) -> dict[str, Any]:
+    """Train on the demo's features and measure on the true labels of its test part."""
     true, _ = load_config(overrides=[f"evaluate.out={folder / 'evaluation'}"])
     source = true.dataset.folder.absolute()
-    shuffle(source, folder, true.dataset.split, seed)
-    changed = [
-        f"dataset.folder={folder}",
-        f"dataset.root={source / true.dataset.root}",
-        f"train.out={folder / 'checkpoint'}",
-        f"train.seed={seed}",
-    ]
+    changed = [f"train.out={folder / 'checkpoint'}", f"train.seed={seed}"]
+    if shuffled:
+        shuffle(source, folder, true.dataset.split, seed)
+        changed += [f"dataset.folder={folder}", f"dataset.root={source / true.dataset.root}"]
     config, _ = load_config(overrides=changed)
     store = FeatureStore.open(config.cache.path)
     train(load_dataset(config.dataset), store, config.train, config.extract.model_dump())
     # The true labels, and the questions of the test part, which were left alone.
-    metrics = evaluate(load_dataset(true.dataset), store, config.train.out, true.evaluate)
-    found = {dimension: metrics["dimensions"][dimension]["srcc"] for dimension in DIMENSIONS}
-    return {"mean": metrics["mean"]["srcc"], **found}
+    return summary(evaluate(load_dataset(true.dataset), store, config.train.out, true.evaluate))
+
+
+def summary(metrics: dict[str, Any]) -> dict[str, Any]:
+    """SRCC of each dimension, and the means of words and answers."""
+    found = {d: metrics["dimensions"][d] for d in DIMENSIONS}
+    questions = metrics["questions"]
+    yes_no = [one["balanced_accuracy"] for kind, one in questions.items() if "yes-no" in kind]
+    return {
+        "mean": metrics["mean"]["srcc"],
+        **{d: one["srcc"] for d, one in found.items()},
+        "words_balanced": _mean([one["level_balanced_accuracy"] for one in found.values()]),
+        "yes_no_balanced": _mean(yes_no),
+        "which": {k: one["accuracy"] for k, one in questions.items() if "which" in k},
+    }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 def main() -> None:
@@ -73,17 +91,17 @@ def main() -> None:
     demo = json.loads((config.evaluate.out / "metrics.json").read_text("utf-8"))
     result: dict[str, Any] = {
         "videos": demo["coverage"]["predicted"],
-        "true_labels": {
-            "mean": demo["mean"]["srcc"],
-            **{d: demo["dimensions"][d]["srcc"] for d in DIMENSIONS},
-        },
+        "demo": summary(demo),
         "shuffled_labels": [],
     }
+    with tempfile.TemporaryDirectory() as folder:
+        result["true_labels"] = control(0, Path(folder), shuffled=False)
     for seed in SEEDS:
         with tempfile.TemporaryDirectory() as folder:
-            result["shuffled_labels"].append({"seed": seed, **control(seed, Path(folder))})
-        means = [run["mean"] for run in result["shuffled_labels"]]
-        result["shuffled_mean"] = sum(means) / len(means)
+            found = control(seed, Path(folder), shuffled=True)
+        result["shuffled_labels"].append({"seed": seed, **found})
+        for key in ("mean", "words_balanced", "yes_no_balanced"):
+            result[f"shuffled_{key}"] = _mean([run[key] for run in result["shuffled_labels"]])
         text = json.dumps(result, indent=2)
         # After each run: one takes minutes.
         Path(__file__).with_name("results").joinpath("shuffled_labels.json").write_text(text + "\n")
