@@ -8,6 +8,7 @@ import hashlib
 import json
 import pickle
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,20 @@ SMALL = Path(__file__).with_name("small")
 `checkpoint`, a finished checkpoint on them."""
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+def share_as_umask_says(folder: Path) -> None:
+    """Give the files of a folder the permissions of any new file.
+
+    Safetensors lets their owner alone read the weights that it writes, so that nobody else could
+    use a checkpoint on a shared disk.
+    """
+    new = folder / f".{uuid.uuid4().hex}"
+    new.touch()
+    mode = new.stat().st_mode
+    new.unlink()
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(mode)
 
 
 class Weights:

@@ -163,7 +163,7 @@ def _verify_live(store: "FeatureStore", given: argparse.Namespace) -> int:
     motion = max(deviation.motion for deviation in deviations)
     print(
         f"{len(deviations)} videos extracted again: largest deviation {spatial:.1e} (spatial), "
-        f"{motion:.1e} (motion) of the largest value"
+        f"{motion:.1e} (motion), as a share of the stored norm"
     )
     return len(problems)
 

@@ -1,10 +1,13 @@
 """The entry point of the command line."""
 
 import argparse
+import errno
+import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 from ..errors import FineVQError
@@ -18,12 +21,16 @@ In order: extract, train, evaluate. `finevq COMMAND --help` has an example.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, or 2 for an error that the user can put right."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack the letters of a file's name
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("finevq").setLevel(logging.INFO)
     given = _parser().parse_args(arguments)
     try:
         code = int(given.run(given) or 0)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where the caller has closed it
+            sys.stdout.flush()
     except FineVQError as error:
         print(f"finevq: {error}", file=sys.stderr)
         return 2
@@ -31,9 +38,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("finevq: stopped; run the same command again to go on", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return 141
+    except Exception as error:
+        if not _is_disk_full(error):
+            raise
+        file = getattr(error, "filename", None)
+        where = f"{file} cannot be written: its disk" if file else "the output or a disk"
+        said = f"finevq: {where} is full; make room, then run the same command again"
+        print(said, file=sys.stderr)
+        _silence()
+        return 2
     return code
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Tell a full disk from a bug; libraries that write in native code say it in words alone."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    said = (os.strerror(errno.ENOSPC), f"os error {errno.ENOSPC}", "PytorchStreamWriter failed")
+    return any(words in str(error) for words in said)
+
+
+def _silence() -> None:
+    """Let what is still to be printed vanish; Python would end with a traceback."""
+    with suppress(AttributeError, io.UnsupportedOperation):  # closed, or no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from finevq.cache.commits import commit_bytes
 from finevq.cache.identity import Identity
@@ -183,6 +185,55 @@ def test_a_bug_keeps_its_traceback(failing) -> None:
     failing(KeyError("surprise"))
     with pytest.raises(KeyError, match="surprise"):
         cli.main(["config"])
+
+
+UNNAMED = "the output or a disk is full"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device", "runs/a"), "runs/a cannot be written: its disk is"),
+        (OSError(122, "Disk quota exceeded"), UNNAMED),
+        (SafetensorError("No space left on device (os error 28)"), UNNAMED),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0"), UNNAMED),
+    ],
+)
+def test_a_full_disk_is_one_line(capsys, failing, error: Exception, said: str) -> None:
+    failing(error)
+    assert cli.main(["config"]) == 2
+    line = the_error(capsys)
+    assert line.startswith(f"finevq: {said}")
+    assert "make room, then run the same command again" in line
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        (">/dev/full", 2, "finevq: the output or a disk is full; make room, then"),
+        (">&-", 0, ""),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_one_line(
+    redirection: str, code: int, said: str
+) -> None:
+    command = f"{sys.executable} -m finevq config {redirection}"
+    run = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True)
+    assert (run.returncode, run.stderr[: len(said)]) == (code, said)
+    assert run.stderr.count("\n") == (1 if said else 0)
+
+
+def test_a_name_that_the_terminal_cannot_show_is_escaped() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "finevq", "cache", "info", "f\u00fcr"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith(r"finevq: ")
+    assert r"f\xfcr" in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_an_interrupt_says_how_to_go_on(capsys, failing) -> None:

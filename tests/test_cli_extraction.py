@@ -165,8 +165,8 @@ def test_live_verification_names_the_largest_deviation(
     assert cli.main(command) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (
-        "2 videos extracted again: largest deviation 2.0e-04 (spatial), 3.0e-04 (motion) of the "
-        "largest value"
+        "2 videos extracted again: largest deviation 2.0e-04 (spatial), 3.0e-04 (motion), as a "
+        "share of the stored norm"
     )
     found.append(Deviation("made/c.mp4", problem="is empty (0 bytes)"))
     assert cli.main(command) == 2

@@ -17,7 +17,7 @@ from transformers import InternVLVisionModel
 
 from ...cache.identity import canonical_json
 from ...errors import CheckpointError
-from ...weights import Weights, open_safetensors, tensor_hash
+from ...weights import Weights, open_safetensors, share_as_umask_says, tensor_hash
 from .internvit import ORIGINAL, empty_internvit, find_layout, original_name, take_third
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
@@ -135,6 +135,7 @@ def write_vision_adapter(weights: Weights, folder: Path) -> None:
     tensors = _published_lora(weights, prefix, rank)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / TENSORS)
+    share_as_umask_says(folder)
     LoraConfig(
         r=rank,
         lora_alpha=OFFICIAL_SCALE * rank,

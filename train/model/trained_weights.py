@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ...errors import CheckpointError
+from ...weights import share_as_umask_says
 from ..settings import LoraSettings
 from .finevq import FineVQ
 
@@ -64,6 +65,7 @@ def save_weights(model: FineVQ, folder: Path) -> None:
         save_file(model.language_model.state_dict(), folder / LANGUAGE_MODEL)
     save_file(_projectors(model).state_dict(), folder / "projectors.safetensors")
     save_file(model.score_head.state_dict(), folder / "score_head.safetensors")
+    share_as_umask_says(folder)
 
 
 def load_weights(model: FineVQ, folder: Path) -> None:

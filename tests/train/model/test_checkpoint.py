@@ -1,6 +1,7 @@
 """Checkpoints: what is written is what is read, and damage is named."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,20 @@ def test_saving_again_gives_the_same_files(folder: Path, made_info: CheckpointIn
     model, _, info = load_checkpoint(folder)
     save_checkpoint(model, info, folder)
     assert (digest(folder), (folder / "checkpoint.json").read_bytes()) == before
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_weights_are_as_readable_as_other_files(
+    folder: Path, made_info: CheckpointInfo, tmp_path: Path, umask: int
+) -> None:
+    model, _, info = load_checkpoint(folder)
+    before = os.umask(umask)
+    try:
+        save_checkpoint(model, info, tmp_path / "shared")
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "shared").rglob("*.*")}
+    assert modes == {0o666 & ~umask}
 
 
 def test_digest_tells_weights_apart(folder: Path, made_info: CheckpointInfo) -> None:
