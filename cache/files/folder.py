@@ -80,9 +80,12 @@ class Folder:
             FileNotFoundError: There is no such file.
             ValueError: The file ends before the range does.
         """
+        if not self.local and self.stage:
+            # The copy is no part of the place: what is wrong with it is no outage.
+            return read_range(self._staged_path(name), start, buffer)
         with self._outage_reported("read"):
-            if self.local or self.stage:
-                return read_range(self._local_path(name), start, buffer)
+            if self.local:
+                return read_range(self._path_of(name), start, buffer)
             end = start + len(buffer) if start >= 0 else None
             raw = self._fs.cat_file(self._path_of(name), start=start, end=end)
         if len(raw) != len(buffer):
@@ -181,12 +184,11 @@ class Folder:
             return LocalStore(self._path_of(name), read_only=read_only)
         return FsspecStore.from_url(f"{self.url}/{name}", read_only=read_only)
 
-    def _local_path(self, name: str) -> str:
-        """Return where a file lies on this machine, after copying it to the stage if need be."""
-        if self.local:
-            return self._path_of(name)
+    def _staged_path(self, name: str) -> str:
+        """Return where a file's copy lies in the stage, after making it if need be."""
         if name not in self._staged:
-            version = str(self._fs.ukey(self._path_of(name)))
+            with self._outage_reported("read"):
+                version = str(self._fs.ukey(self._path_of(name)))
             url = f"{self.url}/{name}"
             self._staged[name] = staged_file(self.stage, url, version, lambda: self.read(name))
         return self._staged[name]
