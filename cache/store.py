@@ -57,7 +57,7 @@ class FeatureStore:
         )
 
     def __reduce__(self) -> tuple[type["FeatureStore"], tuple[str, Layout, str]]:
-        return FeatureStore, (self.url, self.layout, self._folder.stage)
+        return type(self), (self.url, self.layout, self._folder.stage)
 
     @staticmethod
     def exists(url: str) -> bool:
