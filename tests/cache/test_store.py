@@ -161,6 +161,23 @@ def test_a_pickled_store_for_reports_stays_one(full_store: FeatureStore) -> None
     assert list(store.records()) == _made.videos(4)
 
 
+def test_a_store_that_another_process_makes_first_is_opened(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_store()
+    monkeypatch.setattr(FeatureStore, "exists", lambda url: False)  # as it was a moment before
+    assert make_store().layout == first.layout
+
+
+def test_a_store_that_another_process_makes_otherwise_is_refused(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_store()
+    monkeypatch.setattr(FeatureStore, "exists", lambda url: False)
+    with pytest.raises(IdentityMismatch, match=r"cache\.dtype: float16 in the store"):
+        make_store(dtype="float32")
+
+
 def test_relative_path_is_the_same_store_in_another_folder(
     full_store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from finevq.cache.care.verify import verify
+from finevq.cache.plan import Plan
 from finevq.cache.store import FeatureStore
 from finevq.errors import StoreError, StoreUnavailable
 
@@ -83,6 +84,24 @@ def test_a_stage_that_cannot_be_written_is_named(
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnavailable, match=r"file/stage cannot be written: .*cache\.stage"):
         FeatureStore.open(URL, str(tmp_path / "file/stage")).read("demo/1.mp4")
+
+
+def test_two_planners_behind_a_url_both_get_their_rows(
+    remote_store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, extended, read = FeatureStore.open(URL), Plan.extended, []
+
+    def extended_late(self: Plan, videos: list[str]) -> Plan:
+        plan = extended(self, videos)
+        if not read:
+            read.append(plan)
+            other.plan(["theirs"])
+        return plan
+
+    monkeypatch.setattr(Plan, "extended", extended_late)
+    assert remote_store.plan(["ours"]) == 1
+    assert FeatureStore.open(URL).shard_rows(0) == {0: "theirs"}
+    assert FeatureStore.open(URL).shard_rows(1) == {4: "ours"}
 
 
 def test_there_is_no_store_before_it_is_made() -> None:
