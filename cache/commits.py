@@ -8,7 +8,8 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,7 +17,7 @@ from pydantic import TypeAdapter
 from ..errors import StoreError
 from .files.folder import Folder
 from .identity import canonical_json
-from .plan import VIDEOS_PARQUET, PlanFile
+from .plan import PlanFiles
 from .records import RowRecord
 
 COMMITS = "commits"
@@ -29,6 +30,12 @@ _ROWS = TypeAdapter(dict[int, RowRecord])
 def commit_name(shard: int) -> str:
     """Return the name of a shard's commit file below the store's folder."""
     return f"{COMMITS}/{shard:06}.json"
+
+
+def committed_shards(folder: Folder) -> list[int]:
+    """Return the shards that have a commit, planned or not."""
+    matches = (_NAME.fullmatch(name) for name in folder.names(COMMITS))
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def commit_bytes(shard: int, rows: Mapping[int, RowRecord]) -> bytes:
@@ -72,43 +79,67 @@ def _digest(body: Mapping[str, Any]) -> str:
 class Commits:
     """The commits of one store."""
 
-    def __init__(self, folder: Folder, plan_file: PlanFile) -> None:
+    def __init__(self, folder: Folder, plan_files: PlanFiles) -> None:
         """Name the commits; nothing is read before it is used.
 
         Args:
             folder: The store's.
-            plan_file: The store's, which tells the videos that a commit must name.
+            plan_files: The store's, which tell the videos that a commit must name.
         """
         self._folder = folder
-        self._plan_file = plan_file
+        self._plan_files = plan_files
         self._remembered: dict[int, dict[int, RowRecord]] = {}
 
     def shards(self) -> list[int]:
         """Return the shards that have a commit, planned or not."""
-        matches = (_NAME.fullmatch(name) for name in self._folder.names(COMMITS))
-        return sorted(int(match[1]) for match in matches if match)
+        return committed_shards(self._folder)
+
+    def find(self, shard: int) -> bytes | None:
+        """Return the content of a shard's commit file; None if there is none."""
+        try:
+            return self._folder.read(commit_name(shard))
+        except FileNotFoundError:
+            return None
 
     def content(self, shard: int) -> bytes:
         """Return the content of a shard's commit file; raises StoreError if there is none."""
-        try:
-            return self._folder.read(commit_name(shard))
-        except FileNotFoundError as error:
-            raise StoreError(f"shard {shard} of {self._folder.url} is not extracted yet") from error
+        content = self.find(shard)
+        if content is None:
+            raise StoreError(f"shard {shard} of {self._folder.url} is not extracted yet")
+        return content
+
+    def videos(self) -> dict[int, dict[int, str]]:
+        """Return shard -> row -> video as the commits name them, whatever the plan says.
+
+        Damaged commits are left out.
+        """
+        found = {}
+        for shard, content in self._contents(self.shards()).items():
+            with suppress(StoreError):
+                records = parse_commit(content, shard, self._where(shard))
+                found[shard] = {row: record.video for row, record in records.items()}
+        return found
 
     def records(self, shard: int) -> dict[int, RowRecord]:
         """Read row -> record of a committed shard.
 
         Raises:
-            StoreError: The commit is missing or damaged, or its videos are not the planned ones.
+            StoreError: The commit is missing or damaged.
+            PlanDamaged: Its videos are not the planned ones.
         """
-        return self._parsed(shard, self.content(shard))
+        return self.parsed(shard, self.content(shard))
+
+    def parsed(self, shard: int, content: bytes) -> dict[int, RowRecord]:
+        """Read row -> record out of a commit's content; raises as `records`."""
+        records = parse_commit(content, shard, self._where(shard))
+        self._plan_files.check(shard, {row: rec.video for row, rec in records.items()})
+        return records
 
     def all_records(self) -> dict[int, RowRecord]:
         """Read row -> record of all planned and committed shards; raises as `records`."""
-        planned = self._plan_file.plan.shards
-        shards = [shard for shard in self.shards() if shard in planned]
-        contents = self._folder.read_many([commit_name(shard) for shard in shards])
-        parsed = (self._parsed(*pair) for pair in zip(shards, contents, strict=True))
+        planned = self._plan_files.plan.filled
+        contents = self._contents([shard for shard in self.shards() if shard in planned])
+        parsed = (self.parsed(*pair) for pair in contents.items())
         return {row: record for records in parsed for row, record in records.items()}
 
     def remembered(self, shard: int) -> dict[int, RowRecord]:
@@ -121,10 +152,6 @@ class Commits:
         """Replace what `remembered` returns."""
         self._remembered[shard] = records
 
-    def exists(self, shard: int) -> bool:
-        """Tell whether a shard has a commit."""
-        return self._folder.exists(commit_name(shard))
-
     def write(self, shard: int, content: bytes) -> None:
         """Write or replace a shard's commit file."""
         self._folder.write(commit_name(shard), content)
@@ -134,12 +161,14 @@ class Commits:
         self._folder.delete(commit_name(shard))
         self._remembered.pop(shard, None)
 
-    def _parsed(self, shard: int, content: bytes) -> dict[int, RowRecord]:
-        where = f"{self._folder.url}/{commit_name(shard)}"
-        records = parse_commit(content, shard, where)
-        videos = {row: record.video for row, record in records.items()}
-        if videos != self._plan_file.plan.shard_rows(shard):
-            raise StoreError(
-                f"{where} names other videos than {VIDEOS_PARQUET}: delete it and extract again"
-            )
-        return records
+    def _contents(self, shards: Sequence[int]) -> dict[int, bytes]:
+        """Read the commit files of several shards; one that is withdrawn meanwhile is left out."""
+        names = [commit_name(shard) for shard in shards]
+        try:
+            return dict(zip(shards, self._folder.read_many(names), strict=True))
+        except FileNotFoundError:
+            found = {shard: self.find(shard) for shard in shards}
+            return {shard: content for shard, content in found.items() if content is not None}
+
+    def _where(self, shard: int) -> str:
+        return f"{self._folder.url}/{commit_name(shard)}"

@@ -5,23 +5,24 @@ from .arrays.shard_file import StoredArray, StoredRow
 from .arrays.zarr_arrays import Arrays
 from .commits import Commits
 from .files.space import DiskFull
-from .plan import PlanFile
-from .values import checksum
+from .plan import PlanDamaged, PlanFiles
+from .records import RowRecord
+from .values import checksum, joined
 
 
 class RowReader:
     """Reads single rows of a store."""
 
-    def __init__(self, url: str, plan_file: PlanFile, arrays: Arrays, commits: Commits) -> None:
+    def __init__(self, url: str, plan_files: PlanFiles, arrays: Arrays, commits: Commits) -> None:
         """Take the parts of a store; `url` is for messages."""
         self._url = url
-        self._plan_file = plan_file
+        self._plan_files = plan_files
         self._arrays = arrays
         self._commits = commits
 
     def read_video(self, video: str) -> StoredRow:
         """Return the stored arrays of a video by name; see `FeatureStore.read_stored`."""
-        plan = self._plan_file.plan
+        plan = self._plan_files.plan
         row = plan.rows.get(video)
         if row is None:
             raise StoreError(f"{video} is not in the feature store {self._url}: extract it first")
@@ -44,16 +45,28 @@ class RowReader:
             )
         return values
 
-    def matches_commit(self, shard: int) -> bool:
-        """Tell whether a shard's files hold what its commit, whichever job wrote it, records."""
+    def vouched_records(self, shard: int) -> dict[int, RowRecord] | None:
+        """Return row -> record of a shard's commit, whichever job wrote it, if its files match.
+
+        The checksums in the files are compared, as one job may have written the files and another
+        the commit. The values are not read. None if there is no commit or something is damaged.
+
+        Raises:
+            PlanDamaged: The commit's videos are not the planned ones.
+        """
         try:
-            for row, record in self._commits.records(shard).items():
-                values = without_empty(self._arrays.read(row))
-                if (checksum(values) if values else None) != record.checksum:
-                    return False
+            records = self._commits.records(shard)
+            written = self._arrays.crcs(shard)
+        except PlanDamaged:
+            raise
         except StoreError:
-            return False
-        return True
+            return None
+        for row, crcs in written.items():
+            record = records.get(row)
+            expected = record.checksum if record else None
+            if (joined(crcs) if crcs else None) != expected:
+                return None
+        return records
 
 
 def without_empty(arrays: dict[str, StoredArray | None]) -> dict[str, StoredArray]:

@@ -1,9 +1,10 @@
-"""The feature store: planned by one process, written shard by shard by many, read by any.
+"""The feature store: planned, written shard by shard and read, by any number of processes.
 
     store.json             identity and layout
     tokens.zarr/           spatial (rows, F, T, D) and motion (rows, C, M); chunk = 1 row, and
                            spatial_scale (rows, F, T) where tokens have 8 bits
     videos.parquet         row -> video id
+    plan/000012.parquet    the same for the rows that were planned from shard 12 on
     commits/000012.json    shard 12 is complete; what each of its rows holds
 
 Commits are the truth: a shard without one does not exist, whatever lies in its files. Each kind of
@@ -13,6 +14,7 @@ shard's files are written, `reading` checks what is read.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,12 +22,12 @@ import numpy as np
 from ..errors import IdentityMismatch, StoreError
 from .arrays.shard_file import StoredArray, StoredRow
 from .arrays.zarr_arrays import GROUP, Arrays
-from .commits import COMMITS, Commits
+from .commits import Commits, committed_shards
 from .files.folder import Folder
 from .files.space import DiskFull, Space, is_disk_full
 from .identity import Identity
 from .layout import FEATURES, STORE_JSON, Layout
-from .plan import PlanFile
+from .plan import VIDEOS_PARQUET, PlanFiles
 from .reading import RowReader
 from .records import Failure, Features, RowRecord
 from .settings import CacheSettings
@@ -39,8 +41,8 @@ _MAX_DIFFERENCES = 5
 class FeatureStore:
     """A feature store in a folder or behind an fsspec URL.
 
-    It can be pickled and opens its files at the first use, in whichever process that is. One
-    process at a time may plan; different shards may be written at once, from anywhere.
+    It can be pickled and opens its files at the first use, in whichever process that is. Any
+    number of processes may create it, plan, and write shards at once.
     """
 
     def __init__(self, url: str, layout: Layout, stage: str = "") -> None:
@@ -49,15 +51,17 @@ class FeatureStore:
         self.url = self._folder.url
         self.layout = layout
         self._arrays = Arrays(self._folder, layout.arrays, layout.rows_per_shard)
-        self._plan_file = PlanFile(self._folder, layout.rows_per_shard)
-        self._commits = Commits(self._folder, self._plan_file)
-        self._reader = RowReader(self.url, self._plan_file, self._arrays, self._commits)
+        self._plan_files = PlanFiles(
+            self._folder, layout.rows_per_shard, partial(committed_shards, self._folder)
+        )
+        self._commits = Commits(self._folder, self._plan_files)
+        self._reader = RowReader(self.url, self._plan_files, self._arrays, self._commits)
         self._writer = ShardWriter(
-            self.url, layout, self._plan_file, self._arrays, self._commits, self._reader
+            self.url, layout, self._plan_files, self._arrays, self._commits, self._reader
         )
 
     def __reduce__(self) -> tuple[type["FeatureStore"], tuple[str, Layout, str]]:
-        return FeatureStore, (self.url, self.layout, self._folder.stage)
+        return type(self), (self.url, self.layout, self._folder.stage)
 
     @staticmethod
     def exists(url: str) -> bool:
@@ -103,19 +107,26 @@ class FeatureStore:
         Raises:
             StoreError: There is a store already, or the remains of one.
         """
-        store = cls(url, Layout.of(identity, shapes, settings))
-        if store._folder.exists(STORE_JSON):
+        store = cls._created(url, Layout.of(identity, shapes, settings))
+        if store is None:
             raise StoreError(
                 f"there is a feature store at {url} already: choose another cache.path"
             )
-        if store._folder.names(COMMITS):
+        return store
+
+    @classmethod
+    def _created(cls, url: str, layout: Layout) -> "FeatureStore | None":
+        """Make an empty store; None if there is one, or another process makes it first."""
+        store = cls(url, layout)
+        if store.committed() and not store._folder.exists(STORE_JSON):
             raise StoreError(
                 f"{store.url} holds features but no {STORE_JSON}: restore it, or choose another "
                 f"cache.path"
             )
-        store._arrays.create()
-        # Last, as it makes the folder a store.
-        store._folder.write(STORE_JSON, store.layout.to_bytes())
+        # First, as it decides which of several processes makes the store, and how it is laid out.
+        if not store._folder.create(STORE_JSON, layout.to_bytes()):
+            return None
+        store.plan([])  # makes the arrays
         return store
 
     @classmethod
@@ -133,10 +144,12 @@ class FeatureStore:
                 rows a shard.
             StoreError: As `open` and `create`.
         """
-        if not cls.exists(url):
-            return cls.create(url, identity, shapes, settings)
+        asked = Layout.of(identity, shapes, settings)
+        made = None if cls.exists(url) else cls._created(url, asked)
+        if made is not None:
+            return made
         store = cls.open(url)
-        differences = store.layout.difference(Layout.of(identity, shapes, settings))
+        differences = store.layout.difference(asked)
         if differences:
             more = len(differences) - _MAX_DIFFERENCES
             shown = differences[:_MAX_DIFFERENCES] + ([f"and {more} more"] if more > 0 else [])
@@ -149,29 +162,46 @@ class FeatureStore:
     @property
     def shards(self) -> range:
         """The planned shards."""
-        return self._plan_file.plan.shards
+        return self._plan_files.plan.shards
 
     def plan(self, videos: Sequence[str]) -> int:
         """Give a row to every video that has none, from a new shard on.
+
+        Where everything has its place already, nothing is written. What killed writers left
+        half-written is removed.
 
         Returns:
             The number of videos added.
 
         Raises:
-            StoreError: A video is named twice.
+            StoreError: A video is named twice, or an array is not laid out as store.json says.
+            PlanDamaged: The plan is damaged or missing, or there are videos to be added and it
+                contradicts the commits.
         """
-        known = self._plan_file.read_again()  # another process may have planned since
-        plan = known.extended(videos)
-        # Arrays first: a planned row always has its place, even if this process dies here.
-        self._arrays.grow(len(plan.shards) * plan.rows_per_shard)
-        added = len(plan.videos) - len(known.videos)
-        if added:
-            self._plan_file.write(plan)
-        return added
+        self._folder.sweep()
+        while True:
+            known = self._plan_files.read_again()  # another process may have planned since
+            plan = known.extended(videos)
+            added = len(plan.videos) - len(known.videos)
+            if added:
+                for shard, rows in self._commits.videos().items():
+                    self._plan_files.check(shard, rows)
+            # Arrays first: a planned row always has its place, even if this process dies here.
+            grown = self._arrays.grow(len(plan.shards) * plan.rows_per_shard)
+            if added and self._plan_files.add(known, plan):
+                return added
+            # Again, if another process has planned meanwhile: what was just written may be shorter
+            # than what it wrote.
+            if not (added or grown):
+                return 0
+
+    def plan_segments(self) -> list[int]:
+        """Return the first shard of each file below `plan/`."""
+        return self._plan_files.segments()
 
     def shard_rows(self, shard: int) -> dict[int, str]:
         """Return row -> video of a planned shard, in the order of rows; raises StoreError."""
-        return self._plan_file.plan.shard_rows(shard)
+        return self._plan_files.plan.shard_rows(shard)
 
     def committed(self) -> list[int]:
         """Return the shards that have a commit, planned or not."""
@@ -179,16 +209,18 @@ class FeatureStore:
 
     def pending(self, among: range | None = None) -> list[int]:
         """Return the planned shards without a commit, all of them or those in a range."""
-        committed = set(self.committed())
+        committed, planned = set(self.committed()), self._plan_files.plan.filled
         shards = self.shards if among is None else among
-        return [shard for shard in shards if shard in self.shards and shard not in committed]
+        return [shard for shard in shards if shard in planned and shard not in committed]
 
     def space(self, among: range | None = None) -> Space:
         """Return the most bytes that the pending shards, see `pending`, take, and those free."""
         videos = sum(len(self.shard_rows(shard)) for shard in self.pending(among))
         return Space(videos * self.layout.row_bytes, self._folder.free())
 
-    def write_shard(self, shard: int, results: Mapping[str, Features | Failure]) -> None:
+    def write_shard(
+        self, shard: int, results: Mapping[str, Features | Failure]
+    ) -> dict[int, RowRecord]:
         """Write a whole shard and commit it; the same results give the same bytes.
 
         Features that are not finite in the store's dtype become a failure of their row. Where
@@ -200,6 +232,9 @@ class FeatureStore:
             results: What became of each of its videos, and of no other. A video of a committed
                 shard may be left out: it keeps what is stored.
 
+        Returns:
+            row -> record of the whole shard, as they are committed.
+
         Raises:
             StoreError: The videos are not those of the shard, features have another shape than the
                 store's rows, the stored values of a video that was left out are damaged, or
@@ -208,7 +243,7 @@ class FeatureStore:
                 stays pending and leaves no files.
         """
         try:
-            self._writer.write(shard, results)
+            return self._writer.write(shard, results)
         except OSError as error:
             if not is_disk_full(error):
                 raise
@@ -226,7 +261,8 @@ class FeatureStore:
         """Return row -> record of a committed shard.
 
         Raises:
-            StoreError: The commit is missing or damaged, or its videos are not the planned ones.
+            StoreError: The commit is missing or damaged.
+            PlanDamaged: Its videos are not the planned ones.
         """
         return self._commits.records(shard)
 
@@ -273,11 +309,37 @@ class FeatureStore:
         return self._arrays.read(row)
 
     def check_layout(self) -> None:
-        """Raise StoreError if videos.parquet or an array's metadata is missing or damaged."""
+        """Raise StoreError if the plan or the metadata of an array are missing or damaged."""
         rows = len(self.shards) * self.layout.rows_per_shard
         for name, found in self._arrays.lengths().items():
             if found < rows:
-                raise StoreError(f"{self.url}/{GROUP}/{name} has {found} rows, {rows} are planned")
+                raise StoreError(
+                    f"{self.url}/{GROUP}/{name} has {found} rows, {rows} are planned: "
+                    f"`finevq cache repair {self.url}` lengthens it"
+                )
+
+    def mend(self) -> list[str]:
+        """Make the plan and the arrays' metadata whole, and remove what killed writers left.
+
+        No shard is read, and no commit withdrawn.
+
+        Returns:
+            A line for each thing that was done.
+
+        Raises:
+            StoreError: Two commits name one video, or an array is not laid out as store.json says.
+        """
+        done = []
+        if self._plan_files.correct(self._commits.videos()):
+            done.append(f"{VIDEOS_PARQUET} was made again from the plan and the commits")
+        grown = self._arrays.grow(len(self.shards) * self.layout.rows_per_shard)
+        done += [f"{name} was made again from {STORE_JSON}" for name in grown]
+        removed = self._folder.sweep()
+        if removed:
+            done.append(
+                f"{len(removed)} files of killed writers were removed, {sum(removed) / 1e9:.2f} GB"
+            )
+        return done
 
     def missing_files(self, shard: int) -> list[str]:
         """Return the names, below the store's folder, of the array files that a shard lacks."""
@@ -291,7 +353,7 @@ class FeatureStore:
             shards (planned), committed (shards), planned, ok, failed and pending (videos); bytes
             (of tokens.zarr on disk); failures (reason -> number of videos, most frequent first).
         """
-        records = self.records().values()
+        plan, records = self._plan_files.plan, self.records().values()
         status = Counter(record.status for record in records)
         reasons = Counter(rec.reason for rec in records if rec.reason is not None)
         return {
@@ -301,12 +363,12 @@ class FeatureStore:
             "shapes": {name: tuple(self.layout.shapes[name]) for name in FEATURES},
             "dtype": self.layout.dtype,
             "rows_per_shard": self.layout.rows_per_shard,
-            "shards": len(self.shards),
-            "committed": len(self.shards) - len(self.pending()),
-            "planned": len(self._plan_file.plan.videos),
+            "shards": len(plan.filled),
+            "committed": len(plan.filled) - len(self.pending()),
+            "planned": len(plan.videos),
             "ok": status["ok"],
             "failed": status["failed"],
-            "pending": len(self._plan_file.plan.videos) - len(records),
+            "pending": len(plan.videos) - len(records),
             "bytes": self._folder.size(GROUP),
             "failures": dict(reasons.most_common()),
         }

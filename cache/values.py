@@ -3,7 +3,7 @@
 Features are cast to the store's dtype, found finite or recorded as a failure, and checksummed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,12 @@ def stored_shard(
 
 def checksum(row: StoredRow) -> str:
     """Return the CRC-32C of each of a row's arrays, in hex, joined by hyphens."""
-    return "-".join(f"{array.crc:08x}" for array in row.values())
+    return joined([array.crc for array in row.values()])
+
+
+def joined(crcs: Sequence[int]) -> str:
+    """Return the CRC-32C of each of a row's arrays as a record has them."""
+    return "-".join(f"{crc:08x}" for crc in crcs)
 
 
 def restored(row: StoredRow, layout: Layout) -> tuple[np.ndarray, np.ndarray]:

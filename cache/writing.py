@@ -5,8 +5,9 @@ dies, however full the disk is and whichever other job writes the same shard. So
 
 1. all bytes are on the disk before the first file is put in place;
 2. a commit with other content is withdrawn before the files that it vouches for are replaced;
-3. the commit is written after the files, which are then compared with what was written: another
-   job may have replaced them in between.
+3. the commit is written after the files, and then compared with them: the checksums that it names
+   were taken before the first file was put in place, so that files which another job has put there
+   since are not taken for those of this one.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from .arrays.zarr_arrays import Arrays
 from .commits import Commits, commit_bytes
 from .files.space import is_disk_full
 from .layout import Layout
-from .plan import PlanFile
+from .plan import PlanFiles
 from .reading import RowReader
 from .records import Failure, Features, RowRecord
 from .values import stored_shard
@@ -33,7 +34,7 @@ class ShardWriter:
         self,
         url: str,
         layout: Layout,
-        plan_file: PlanFile,
+        plan_files: PlanFiles,
         arrays: Arrays,
         commits: Commits,
         reader: RowReader,
@@ -41,19 +42,19 @@ class ShardWriter:
         """Take the parts of a store; `url` is for messages."""
         self._url = url
         self._layout = layout
-        self._plan_file = plan_file
+        self._plan_files = plan_files
         self._arrays = arrays
         self._commits = commits
         self._reader = reader
 
-    def write(self, shard: int, results: Mapping[str, Features | Failure]) -> None:
+    def write(self, shard: int, results: Mapping[str, Features | Failure]) -> dict[int, RowRecord]:
         """Write a whole shard and commit it; see `FeatureStore.write_shard`.
 
         Raises:
             StoreError: As `FeatureStore.write_shard`.
             OSError: The disk is full, or fails.
         """
-        planned = self._plan_file.plan.shard_rows(shard)
+        planned = self._plan_files.plan.shard_rows(shard)
         kept = self._kept_records(shard, planned, results)
         given = {row: video for row, video in planned.items() if video in results}
         values, records = stored_shard(self._layout, given, results)
@@ -63,10 +64,11 @@ class ShardWriter:
                 values[row] = self._reader.read_video(record.video)
         content = commit_bytes(shard, records)
         for _ in range(_ATTEMPTS):
-            versions = self._write_once(shard, values, content)
-            if self._arrays.versions(shard) == versions or self._reader.matches_commit(shard):
-                self._commits.remember(shard, records)
-                return
+            self._write_once(shard, values, content)
+            vouched = self._reader.vouched_records(shard)
+            if vouched is not None:
+                self._commits.remember(shard, vouched)
+                return vouched
             self._commits.withdraw(shard)
         raise StoreError(
             f"shard {shard} of {self._url}: another job writes it at the same time with other "
@@ -84,8 +86,9 @@ class ShardWriter:
         """
         missing = set(planned.values()).difference(results)
         foreign = set(results).difference(planned.values())
-        if missing and not foreign and self._commits.exists(shard):
-            committed = self._commits.records(shard)
+        content = self._commits.find(shard) if missing and not foreign else None
+        if content is not None:
+            committed = self._commits.parsed(shard, content)
             self._commits.remember(shard, committed)
             return {row: record for row, record in committed.items() if record.video in missing}
         if foreign or missing:
@@ -96,20 +99,18 @@ class ShardWriter:
             )
         return {}
 
-    def _write_once(
-        self, shard: int, values: Mapping[int, StoredRow], commit: bytes
-    ) -> list[str | None]:
-        """Write a shard's arrays and commit; returns the versions of the arrays' files."""
+    def _write_once(self, shard: int, values: Mapping[int, StoredRow], commit: bytes) -> None:
+        """Write a shard's arrays and commit."""
         replacing = False
 
         def withdraw_other_commit() -> None:
             nonlocal replacing
-            if self._commits.exists(shard) and self._commits.content(shard) != commit:
+            if self._commits.find(shard) not in (None, commit):
                 self._commits.withdraw(shard)
             replacing = True
 
         try:
-            versions = self._arrays.write(shard, values, withdraw_other_commit)
+            self._arrays.write(shard, values, withdraw_other_commit)
             self._commits.write(shard, commit)
         except OSError as error:
             if is_disk_full(error) and replacing:
@@ -117,4 +118,3 @@ class ShardWriter:
                 self._commits.withdraw(shard)
                 self._arrays.delete(shard)
             raise
-        return versions

@@ -30,7 +30,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         ("info", _info, "print what a store holds, as JSON"),
         ("failures", _failures, "list the videos without features and why, as CSV"),
         ("verify", _verify, "read and check every value of a store"),
-        ("repair", _repair, "withdraw damaged shards, so that `finevq extract` redoes them"),
+        ("repair", _repair, "mend a store; damaged shards are redone by `finevq extract`"),
         ("export", _export, "write a store to one HDF5 file"),
         ("import", _import, "make a store from an HDF5 file"),
     ):
@@ -173,7 +173,8 @@ def _repair(given: argparse.Namespace) -> None:
     from ..cache.store import FeatureStore
 
     store = FeatureStore.open(given.path)
-    store.check_layout()
+    for line in store.mend():
+        print(line, flush=True)
     committed, withdrawn = store.committed(), []
     with progress("repair") as step:
         for done, shard in enumerate(committed, start=1):

@@ -7,7 +7,8 @@ features take no space. Nothing is compressed, as a network's features hardly sh
 (docs/store.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,19 +83,52 @@ def read_row(
         StoreError: The file is missing or damaged.
     """
     length = int(np.prod(shape)) * dtype.itemsize
-    try:
-        index, _ = _read_checked(folder, name, -(16 * rows + _CRC.itemsize), 16 * rows)
-        offset, size = map(int, index.view(_INDEX_WORD).reshape(rows, 2)[number])
+    with _damage_named(name):
+        offset, size = map(int, _read_index(folder, name, rows)[number])
         if offset == size == _EMPTY:
             return None
         if size != length + _CRC.itemsize:
             raise ValueError(f"its index gives the row {size} bytes")
         values, crc = _read_checked(folder, name, offset, length)
+    return StoredArray(values.view(dtype).reshape(shape), crc)
+
+
+def read_crcs(folder: Folder, name: str, *, rows: int) -> list[int | None]:
+    """Return the checksum behind each row of a shard file; None for a row without features.
+
+    The values are not read, so these are the checksums that were written, not those of the bytes.
+
+    Args:
+        folder: The store's.
+        name: Name of the file below it.
+        rows: Rows in one shard.
+
+    Raises:
+        StoreError: The file is missing or its index is damaged.
+    """
+    with _damage_named(name):
+        index = _read_index(folder, name, rows)
+        ends = [int(offset) + int(size) for offset, size in index if offset != _EMPTY]
+        found = folder.read_ranges(name, [(end - _CRC.itemsize, end) for end in ends])
+        crcs = iter([int(np.frombuffer(raw, _CRC)[0]) for raw in found])
+    return [None if offset == _EMPTY else next(crcs) for offset, _ in index]
+
+
+def _read_index(folder: Folder, name: str, rows: int) -> np.ndarray:
+    """Read offset and length of each row (rows, 2)."""
+    index, _ = _read_checked(folder, name, -(16 * rows + _CRC.itemsize), 16 * rows)
+    return index.view(_INDEX_WORD).reshape(rows, 2)
+
+
+@contextmanager
+def _damage_named(name: str) -> Iterator[None]:
+    """Turn the errors of a shard file that is missing or damaged into StoreErrors."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise StoreError(f"{name} is missing") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, IndexError) as error:
         raise StoreError(f"{name} cannot be read ({error})") from error
-    return StoredArray(values.view(dtype).reshape(shape), crc)
 
 
 def _read_checked(folder: Folder, name: str, start: int, size: int) -> tuple[np.ndarray, int]:

@@ -1,22 +1,23 @@
 """The Zarr arrays of a store: whole shards are written, single rows are read.
 
-Zarr keeps the arrays' metadata, so that any Zarr reader opens them. The shard files themselves are
-written and read by `shard_file`.
+Any Zarr reader opens them. Zarr makes their metadata, which follow from store.json and the number
+of planned rows; the shard files are written and read by `shard_file`.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import zarr
-from zarr.abc.store import Store
+from zarr.buffer.cpu import Buffer
 from zarr.codecs import Crc32cCodec
 from zarr.storage import MemoryStore
 
-from ...errors import StoreError, StoreUnavailable
+from ...errors import StoreError
 from ..files.folder import Folder
-from .shard_file import StoredArray, StoredRow, encode, read_row
+from .shard_file import StoredArray, StoredRow, encode, read_crcs, read_row
 
 GROUP = "tokens.zarr"
 
@@ -51,50 +52,55 @@ class Arrays:
         self._layouts = layouts
         self._rows_per_shard = rows_per_shard
 
-    def create(self) -> None:
-        """Make the group and its arrays with no rows; those that exist are left as they are."""
-        store = self._folder.zarr_store(GROUP, read_only=False)
-        group = zarr.open_group(store, mode="a", zarr_format=3)
-        for name in self._layouts:
-            if name not in group:
-                self._new_array(store, name, rows=0)
-
-    def grow(self, rows: int) -> None:
+    def grow(self, rows: int) -> list[str]:
         """Lengthen the arrays to a number of rows, a multiple of a shard; they never shrink.
 
+        Metadata that are missing, empty or otherwise unreadable are written anew.
+
+        Returns:
+            The names of the files that were written.
+
         Raises:
-            StoreError: An array is missing, damaged or not laid out as store.json says.
+            StoreError: An array is not laid out as store.json says.
         """
-        store = self._folder.zarr_store(GROUP, read_only=False)
+        files = {} if self._group_opens() else {f"{GROUP}/zarr.json": _group_metadata()}
         for name in self._layouts:
-            array = self._open_array(store, name, mode="r+")
-            if array.shape[0] < rows:
-                array.resize((rows, *array.shape[1:]))
+            found = self._length(name)
+            if found is None or found < rows:
+                files[f"{GROUP}/{name}/zarr.json"] = self._metadata(name, rows)
+        for file, content in files.items():
+            self._folder.write(file, content)
+        return list(files)
 
     def lengths(self) -> dict[str, int]:
         """Return the number of rows of each array.
 
         Raises:
-            StoreError: An array is missing, damaged or not laid out as store.json says.
+            StoreError: The metadata of the group or of an array are missing or unreadable, or an
+                array is not laid out as store.json says.
         """
-        store = self._folder.zarr_store(GROUP, read_only=True)
-        return {name: self._open_array(store, name, mode="r").shape[0] for name in self._layouts}
+        if not self._group_opens():
+            raise self._cannot_be_opened(GROUP)
+        lengths = {}
+        for name in self._layouts:
+            rows = self._length(name)
+            if rows is None:
+                raise self._cannot_be_opened(f"{GROUP}/{name}")
+            lengths[name] = rows
+        return lengths
 
     def write(
         self,
         shard: int,
         rows: Mapping[int, StoredRow],
         ready: Callable[[], object] = lambda: None,
-    ) -> list[str | None]:
+    ) -> None:
         """Write one whole shard of each array; rows that are not given are empty.
 
         Args:
             shard: Its number.
             rows: Row -> its values.
             ready: See `Folder.write_all`.
-
-        Returns:
-            The versions of the shard's files, see `versions`.
         """
         first = shard * self._rows_per_shard
         shard_rows = [rows.get(row) for row in range(first, first + self._rows_per_shard)]
@@ -105,11 +111,6 @@ class Arrays:
             for name in self._layouts
         }
         self._folder.write_all(files, ready)
-        return self.versions(shard)
-
-    def versions(self, shard: int) -> list[str | None]:
-        """Return texts, one a file of a shard, that change whenever the file is written."""
-        return [self._folder.version(self.file(name, shard)) for name in self._layouts]
 
     def delete(self, shard: int) -> None:
         """Remove a shard's files."""
@@ -135,6 +136,19 @@ class Arrays:
             for name, layout in self._layouts.items()
         }
 
+    def crcs(self, shard: int) -> dict[int, list[int]]:
+        """Return the checksums that a shard's files give each row, in the order of the arrays.
+
+        The values themselves are not read. A row that is empty has none.
+
+        Raises:
+            StoreError: A file is missing or its index is damaged.
+        """
+        size = self._rows_per_shard
+        columns = [read_crcs(self._folder, self.file(n, shard), rows=size) for n in self._layouts]
+        rows = enumerate(zip(*columns, strict=True), shard * size)
+        return {row: [crc for crc in found if crc is not None] for row, found in rows}
+
     def file(self, name: str, shard: int) -> str:
         """Return the name of a shard's file below the store's folder."""
         zeros = "0" * len(self._layouts[name].shape)
@@ -145,7 +159,64 @@ class Arrays:
         files = [self.file(name, shard) for name in self._layouts]
         return [file for file in files if not self._folder.exists(file)]
 
-    def _new_array(self, store: Store, name: str, rows: int) -> zarr.Array[Any]:
+    def _length(self, name: str) -> int | None:
+        """Return the rows of an array; None where its metadata are missing or unreadable.
+
+        Raises:
+            StoreError: The array is not laid out as store.json says.
+        """
+        content = self._read(f"{GROUP}/{name}/zarr.json")
+        try:
+            store = MemoryStore({"zarr.json": Buffer.from_bytes(content)})
+            found = zarr.open_array(store, mode="r", zarr_format=3).metadata
+        except Exception:  # damaged metadata makes zarr raise many kinds
+            return None
+        rows = int(found.shape[0])
+        expected = self._new_array(MemoryStore(), name, rows).metadata
+        # Compared as texts, because NaN, the fill value, does not equal itself.
+        if str(found.to_dict()) != str(expected.to_dict()):
+            raise StoreError(
+                f"{self._folder.url}/{GROUP}/{name} is not laid out as store.json says: restore "
+                f"the zarr.json or the store.json that belongs here"
+            )
+        return rows
+
+    def _cannot_be_opened(self, place: str) -> StoreError:
+        url = self._folder.url
+        return StoreError(
+            f"{url}/{place} cannot be opened: its zarr.json is missing or damaged; "
+            f"`finevq cache repair {url}` writes it again"
+        )
+
+    def _group_opens(self) -> bool:
+        """Tell whether the group's metadata are there; zarr itself opens one without any."""
+        try:
+            return bool(json.loads(self._read(f"{GROUP}/zarr.json"))["node_type"] == "group")
+        except (ValueError, KeyError, TypeError):
+            return False
+
+    def _read(self, file: str) -> bytes:
+        """Return the content of a metadata file, nothing if there is none.
+
+        Raises:
+            StoreError: The disk fails.
+        """
+        try:
+            return self._folder.read(file)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise StoreError(
+                f"{self._folder.url}/{file} cannot be read ({error.strerror}): mend its disk"
+            ) from error
+
+    def _metadata(self, name: str, rows: int) -> bytes:
+        """Return the content of an array's zarr.json."""
+        files: dict[str, Any] = {}
+        self._new_array(MemoryStore(files), name, rows)
+        return bytes(files[f"{name}/zarr.json"].to_bytes())
+
+    def _new_array(self, store: MemoryStore, name: str, rows: int) -> zarr.Array[Any]:
         layout = self._layouts[name]
         return zarr.create_array(
             store,
@@ -160,20 +231,9 @@ class Arrays:
             fill_value=float("nan") if layout.dtype.kind == "f" else 0,
         )
 
-    def _open_array(self, store: Store, name: str, mode: Any) -> zarr.Array[Any]:
-        where = f"{self._folder.url}/{GROUP}/{name}"
-        try:
-            # Read here first: zarr's errors do not tell an outage from damage.
-            self._folder.read(f"{GROUP}/{name}/zarr.json")
-            array = zarr.open_array(store, path=name, mode=mode, zarr_format=3)
-        except StoreUnavailable:
-            raise
-        except Exception as error:  # damaged metadata makes zarr raise many kinds
-            raise StoreError(
-                f"{where} cannot be opened ({error}): restore its zarr.json"
-            ) from error
-        # Compared as texts, because NaN, the fill value, does not equal itself.
-        expected = self._new_array(MemoryStore(), name, rows=array.shape[0])
-        if str(array.metadata.to_dict()) != str(expected.metadata.to_dict()):
-            raise StoreError(f"{where} is not laid out as store.json says: restore its zarr.json")
-        return array
+
+def _group_metadata() -> bytes:
+    """Return the content of the group's zarr.json."""
+    files: dict[str, Any] = {}
+    zarr.create_group(MemoryStore(files), zarr_format=3)
+    return bytes(files["zarr.json"].to_bytes())

@@ -2,6 +2,7 @@
 
     attribute finevq_store   the text of store.json: format version, identity, shapes, dtype
     attribute finevq_hdf5    version of this layout
+    plan     (segments,)     first shard of each file below plan/; older exports lack it
     videos   (rows,)         video ids, empty where a row has none
     commits  (shards,)       the texts of the commit files, empty where a shard has none
     spatial, motion, ...     (rows, ...) as in the store, one row a chunk; rows without features
@@ -14,6 +15,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from ..commits import commit_name, parse_commit
 from ..files.folder import Folder
 from ..files.space import DiskFull, Space, is_disk_full
 from ..layout import STORE_JSON, Layout
-from ..plan import VIDEOS_PARQUET, Plan
+from ..plan import VIDEOS_PARQUET, Plan, segment_name
 from ..records import RowRecord
 from ..store import FeatureStore
 from ..values import checksum
@@ -122,6 +124,7 @@ def _new_datasets(store: FeatureStore, target: h5py.File) -> tuple[h5py.Dataset,
     layout, size, shards = store.layout, store.layout.rows_per_shard, len(store.shards)
     target.attrs["finevq_hdf5"] = HDF5_FORMAT
     target.attrs["finevq_store"] = layout.to_bytes().decode()
+    target.create_dataset("plan", data=np.array(store.plan_segments(), np.int64))
     videos = target.create_dataset("videos", (shards * size,), h5py.string_dtype())
     commits = target.create_dataset("commits", (shards,), h5py.string_dtype())
     for name, array in layout.arrays.items():
@@ -144,11 +147,11 @@ def _import_all(source: h5py.File, folder: Folder, where: str, progress: Progres
         size = layout.rows_per_shard
         videos = enumerate(source["videos"].asstr()[:])
         plan = Plan({row: video for row, video in videos if video}, size)
+        segments = [int(first) for first in source["plan"][:]] if "plan" in source else []
         commits = [text.encode() for text in source["commits"].asstr()[:]]
         if len(commits) != len(plan.shards):
             raise ValueError(f"{len(commits)} commits of {len(plan.shards)} shards")
     arrays = Arrays(folder, layout.arrays, size)
-    arrays.create()
     arrays.grow(len(plan.shards) * size)
     for shard, commit in zip(plan.shards, commits, strict=True):
         if commit:
@@ -160,6 +163,8 @@ def _import_all(source: h5py.File, folder: Folder, where: str, progress: Progres
             folder.write(name, commit)
         progress(shard + 1, len(plan.shards))
     if plan.videos:
+        for first, end in pairwise([*segments, len(plan.shards)]):
+            folder.write(segment_name(first), plan.part(first, end).to_bytes())
         folder.write(VIDEOS_PARQUET, plan.to_bytes())
     folder.write(STORE_JSON, layout.to_bytes())  # last: it makes the folder a store
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ...errors import StoreError
+from ..plan import PlanDamaged
 from ..reading import without_empty
 from ..records import RowRecord
 from ..store import FeatureStore
@@ -59,7 +60,34 @@ def verify(store: FeatureStore, progress: Progress = lambda *_: None) -> Iterato
 def verify_shard(store: FeatureStore, shard: int) -> Iterator[Problem]:
     """Read every row of one committed shard and yield each problem found."""
     try:
+        yield from _shard_problems(store, shard)
+    except PlanDamaged as error:
+        yield Problem(shard, None, None, str(error))
+
+
+def repair(store: FeatureStore, shard: int) -> list[Problem]:
+    """Verify one committed shard, and withdraw its commit if there is a problem.
+
+    The next job then extracts the shard again. `FeatureStore.mend` comes first.
+
+    Returns:
+        The problems.
+
+    Raises:
+        PlanDamaged: The plan is at fault, not the shard.
+    """
+    problems = list(_shard_problems(store, shard))
+    if problems:
+        store.withdraw(shard)
+    return problems
+
+
+def _shard_problems(store: FeatureStore, shard: int) -> Iterator[Problem]:
+    """Yield what is wrong with one committed shard; raises PlanDamaged."""
+    try:
         records = store.shard_records(shard)
+    except PlanDamaged:
+        raise
     except StoreError as error:
         yield Problem(shard, None, None, str(error))
         return
@@ -73,20 +101,6 @@ def verify_shard(store: FeatureStore, shard: int) -> Iterator[Problem]:
         problem = _row_problem(store, row, record)
         if problem:
             yield Problem(shard, row, record.video if record else None, problem)
-
-
-def repair(store: FeatureStore, shard: int) -> list[Problem]:
-    """Verify one committed shard, and withdraw its commit if there is a problem.
-
-    The next job then extracts the shard again.
-
-    Returns:
-        The problems.
-    """
-    problems = list(verify_shard(store, shard))
-    if problems:
-        store.withdraw(shard)
-    return problems
 
 
 def _row_problem(store: FeatureStore, row: int, record: RowRecord | None) -> str | None:

@@ -1,7 +1,6 @@
 """Files of a store by name; a local folder and an fsspec URL look the same."""
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
@@ -11,11 +10,9 @@ import fsspec
 import numpy as np
 from awscrt import checksums
 from fsspec.implementations.local import LocalFileSystem
-from zarr.abc.store import Store
-from zarr.storage import FsspecStore, LocalStore
 
 from ...errors import StoreError
-from .atomic import partial_file, replace_file, sync_folder
+from .atomic import create_file, partial_file, replace_file, sweep, sync_folder
 from .outage import outage_reported
 from .page_cache import read_range
 from .stage import staged_file
@@ -51,6 +48,7 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Tell whether there is a file or folder of that name."""
+        self._fs.invalidate_cache()  # object stores remember listings; other processes write too
         with self._outage_reported("read"):
             return bool(self._fs.exists(self._path_of(name)))
 
@@ -80,15 +78,29 @@ class Folder:
             FileNotFoundError: There is no such file.
             ValueError: The file ends before the range does.
         """
+        if not self.local and self.stage:
+            # The copy is no part of the place: what is wrong with it is no outage.
+            return read_range(self._staged_path(name), start, buffer)
         with self._outage_reported("read"):
-            if self.local or self.stage:
-                return read_range(self._local_path(name), start, buffer)
+            if self.local:
+                return read_range(self._path_of(name), start, buffer)
             end = start + len(buffer) if start >= 0 else None
             raw = self._fs.cat_file(self._path_of(name), start=start, end=end)
         if len(raw) != len(buffer):
             raise ValueError(f"{len(raw)} of {len(buffer)} bytes are there")
         buffer[:] = np.frombuffer(raw, np.uint8)
         return int(checksums.crc32c(buffer))
+
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return ranges of a file, each from its first byte to before its last.
+
+        Object stores fetch them at once. Raises FileNotFoundError; a range that the file does not
+        have comes back shorter.
+        """
+        starts, ends = [first for first, _ in ranges], [end for _, end in ranges]
+        with self._outage_reported("read"):
+            paths = [self._path_of(name)] * len(ranges)
+            return list(self._fs.cat_ranges(paths, starts, ends, on_error="raise"))
 
     def write(self, name: str, *parts: bytes | memoryview) -> None:
         """Create or replace a file; a reader sees the old bytes or the new, never a mixture."""
@@ -97,6 +109,28 @@ class Folder:
                 replace_file(Path(self._path_of(name)), parts)
             else:
                 self._fs.pipe_file(self._path_of(name), b"".join(parts))
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Create a file unless there is one; of several processes that try at once, one succeeds.
+
+        An object store decides by `If-None-Match`, a disk by a link that must be new. On a server
+        that knows neither, a file that another process creates in the same moment is replaced.
+
+        Returns:
+            Whether it was created.
+        """
+        if self.exists(name):
+            return False
+        with self._outage_reported("written"):
+            if self.local:
+                return create_file(Path(self._path_of(name)), content)
+            try:
+                self._fs.pipe_file(self._path_of(name), content, mode="create")
+            except OSError:  # FileExistsError from some servers, others have errors of their own
+                if self.exists(name):
+                    return False
+                raise
+            return True
 
     def write_all(
         self, files: Mapping[str, Sequence[bytes | memoryview]], ready: Callable[[], object]
@@ -125,18 +159,18 @@ class Folder:
         for folder in {path.parent for path in paths}:
             sync_folder(folder)
 
-    def version(self, name: str) -> str | None:
-        """Return a text that changes whenever the file is written; None if there is no file."""
-        self._fs.invalidate_cache()
-        with suppress(FileNotFoundError), self._outage_reported("read"):
-            return str(self._fs.ukey(self._path_of(name)))
-        return None
-
     def delete(self, name: str) -> None:
         """Remove a file if it is there."""
         if self.exists(name):
             with self._outage_reported("written"), suppress(FileNotFoundError):
                 self._fs.rm_file(self._path_of(name))
+
+    def sweep(self) -> list[int]:
+        """Remove what killed writers left half-written on a disk; returns the sizes, in bytes.
+
+        Behind a URL nothing is left: an object appears when its last byte is there.
+        """
+        return sweep(Path(self._path)) if self.local else []
 
     def clear(self) -> None:
         """Remove the folder and all that is in it."""
@@ -146,7 +180,7 @@ class Folder:
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted names in a subfolder, none where it does not exist."""
-        self._fs.invalidate_cache()  # object stores remember listings; other processes write too
+        self._fs.invalidate_cache()  # as in `exists`
         try:
             with self._outage_reported("read"):
                 paths = self._fs.ls(self._path_of(folder), detail=False)
@@ -169,35 +203,14 @@ class Folder:
             existing = existing.parent
         return shutil.disk_usage(existing).free
 
-    def zarr_store(self, name: str, *, read_only: bool) -> Store:
-        """Return a subfolder as a store of zarr.
-
-        Zarr's errors do not tell an outage from damage, so a local folder that is to be written is
-        tried here first.
-        """
-        if not read_only:
-            self._check_writable()
-        if self.local:
-            return LocalStore(self._path_of(name), read_only=read_only)
-        return FsspecStore.from_url(f"{self.url}/{name}", read_only=read_only)
-
-    def _local_path(self, name: str) -> str:
-        """Return where a file lies on this machine, after copying it to the stage if need be."""
-        if self.local:
-            return self._path_of(name)
+    def _staged_path(self, name: str) -> str:
+        """Return where a file's copy lies in the stage, after making it if need be."""
         if name not in self._staged:
-            version = str(self._fs.ukey(self._path_of(name)))
+            with self._outage_reported("read"):
+                version = str(self._fs.ukey(self._path_of(name)))
             url = f"{self.url}/{name}"
             self._staged[name] = staged_file(self.stage, url, version, lambda: self.read(name))
         return self._staged[name]
-
-    def _check_writable(self) -> None:
-        """Write a file for a moment; behind a URL the first request shows whether that works."""
-        if self.local:
-            with self._outage_reported("written"):
-                Path(self._path).mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=self._path):
-                    pass
 
     def _outage_reported(self, action: Literal["read", "written"]) -> AbstractContextManager[None]:
         return outage_reported(self.url, action, local=self.local)

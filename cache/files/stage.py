@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from ...errors import StoreUnavailable
 from .atomic import replace_file
 from .space import DiskFull, is_disk_full
 
@@ -20,16 +21,20 @@ def staged_file(stage: str, url: str, version: str, fetch: Callable[[], bytes]) 
 
     Raises:
         DiskFull: There is no room for the copy.
+        StoreUnavailable: The folder of the copies cannot be written.
     """
     copy = Path(stage, hashlib.sha256(f"{url} {version}".encode()).hexdigest())
     if not copy.exists():
+        data = fetch()
+        cure = "set cache.stage to another folder, or to none"
         try:
-            replace_file(copy, [fetch()])
+            replace_file(copy, [data])
         except OSError as error:
-            if not is_disk_full(error):
-                raise
-            raise DiskFull(
-                f"no room for {url} in {stage}: delete older copies there, or set cache.stage to "
-                "another folder, or to none"
+            if is_disk_full(error):
+                raise DiskFull(
+                    f"no room for {url} in {stage}: delete older copies there, or {cure}"
+                ) from error
+            raise StoreUnavailable(
+                f"{stage} cannot be written: {error.strerror or error}; {cure}"
             ) from error
     return str(copy)

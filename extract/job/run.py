@@ -12,6 +12,7 @@ from typing import Any
 
 from distributed import Client
 
+from ...cache.care.readable import ReadableStore
 from ...cache.files.space import Space
 from ...cache.settings import CacheSettings
 from ...cache.store import FeatureStore
@@ -22,7 +23,7 @@ from ..settings import ExtractSettings
 from .cluster import connect, is_joined
 from .dispatch import run_shards
 from .tally import Tally
-from .worker import Extractor
+from .worker import LEFT_MANIFEST, Extractor
 
 Progress = Callable[[Tally], None]
 """Called with the plan before the work starts, and after every finished shard."""
@@ -123,7 +124,8 @@ def videos_to_extract(
         store: with a plan.
         paths: video id -> file, of the dataset.
         shards: only these; None for all.
-        retry_failed: take the failed videos of finished shards as well.
+        retry_failed: take the failed videos of finished shards as well. Videos that only lack
+            features because they were not in the manifest are taken in any case.
 
     Returns:
         Shard -> its videos that are to be extracted, sorted by shard.
@@ -133,12 +135,17 @@ def videos_to_extract(
         in_shard = list(store.shard_rows(shard).values())
         if any(video in paths for video in in_shard):
             videos[shard] = in_shard
-    if retry_failed:
-        failed = store.failures().keys() & paths.keys()
-        for shard in store.shards:
-            failed_here = [v for v in store.shard_rows(shard).values() if v in failed]
-            if failed_here and (shards is None or shard in shards):
-                videos[shard] = failed_here
+    # Damaged commits are set aside: the job names them at its end.
+    failures = ReadableStore(store.url, store.layout).failures()
+    again = {
+        video
+        for video in failures.keys() & paths.keys()
+        if retry_failed or failures[video] == LEFT_MANIFEST.reason
+    }
+    for shard in store.shards if again else ():
+        failed_here = [video for video in store.shard_rows(shard).values() if video in again]
+        if failed_here and (shards is None or shard in shards):
+            videos[shard] = failed_here
     return dict(sorted(videos.items()))
 
 

@@ -159,11 +159,14 @@ class Extractor(WorkerPlugin):
                 "(dataset.root): mount it there, then run the same command again"
             )
         began = time.perf_counter()
-        self.store.write_shard(shard, results)
+        records = self.store.write_shard(shard, results)
         write_s = time.perf_counter() - began
-        # Read back, because features that are not finite in the store's dtype are failures as well.
-        records = [r for r in self.store.shard_records(shard).values() if r.video in paths]
-        failed = {r.video: r.reason or "" for r in records if r.status == "failed"}
+        # Of the records, because features that are not finite in the store's dtype failed as well.
+        failed = {
+            record.video: record.reason or ""
+            for record in records.values()
+            if record.status == "failed" and record.video in paths
+        }
         return ShardReport(
             shard=shard,
             videos=len(paths),

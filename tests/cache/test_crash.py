@@ -3,6 +3,8 @@
 import errno
 import multiprocessing
 import os
+from contextlib import suppress
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +154,84 @@ def test_two_jobs_at_one_shard_with_equal_results_both_succeed(
     full_store.write_shard(0, results)
     assert full_store.pending() == []
     assert list(verify(full_store)) == []
+
+
+def test_files_that_another_job_puts_in_place_at_once_are_not_vouched_for(
+    full_store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other writes all of it right behind the last of our files."""
+    replace, other = Path.replace, FeatureStore.open(full_store.url)
+    names = full_store.shard_rows(0).values()
+    theirs = {name: _made.features(name, scale=2.0) for name in names}
+    put: list[Path] = []
+
+    def replace_and_be_late(self: Path, target: Path) -> None:
+        replace(self, target)
+        put.append(target)
+        if len(put) == 2:
+            other.write_shard(0, theirs)
+
+    monkeypatch.setattr(Path, "replace", replace_and_be_late)
+    full_store.write_shard(0, _made.results(names))
+    store = FeatureStore.open(full_store.url)
+    assert list(verify(store)) == []
+    assert store.pending() == []
+
+
+def test_a_commit_that_another_job_withdraws_meanwhile_is_no_error(
+    full_store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, other, withdrawn = Folder.read, FeatureStore.open(full_store.url), []
+
+    def read_late(self: Folder, name: str) -> bytes:
+        if name == "commits/000000.json" and not withdrawn:
+            withdrawn.append(name)
+            other.withdraw(0)
+        return read(self, name)
+
+    monkeypatch.setattr(Folder, "read", read_late)
+    full_store.write_shard(0, _made.results(full_store.shard_rows(0).values()))
+    assert withdrawn
+    assert FeatureStore.open(full_store.url).pending() == []
+
+
+def test_a_commit_that_is_withdrawn_after_it_was_listed_is_left_out(
+    full_store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_many, other = Folder.read_many, FeatureStore.open(full_store.url)
+
+    def read_late(self: Folder, names: list[str]) -> list[bytes]:
+        other.withdraw(0)
+        return read_many(self, names)
+
+    monkeypatch.setattr(Folder, "read_many", read_late)
+    assert list(full_store.records()) == _made.videos(3, first=4)
+
+
+def _write_again_and_again(store: FeatureStore, scale: float, barrier: Barrier) -> None:
+    """Write a shard many times, with results that are this process's own."""
+    results = {name: _made.features(name, scale=scale) for name in store.shard_rows(0).values()}
+    barrier.wait(60)
+    for _ in range(60):
+        # That the other writes at the same time, again and again, is an error that says so.
+        with suppress(StoreError):
+            store.write_shard(0, results)
+
+
+def test_two_processes_at_one_shard_leave_one_of_them_whole(make_store: MakeStore) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    store, barrier = make_store(), spawn.Barrier(2)
+    store.plan(_made.videos(4))
+    writers = [
+        spawn.Process(target=_write_again_and_again, args=(store, scale, barrier))
+        for scale in (1.0, 2.0)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=120)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert list(verify(store)) == []
 
 
 def test_leftover_partial_files_are_harmless(full_store: FeatureStore) -> None:

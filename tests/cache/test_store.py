@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from finevq.cache.care.readable import ReadableStore
 from finevq.cache.care.verify import verify
 from finevq.cache.identity import Identity
 from finevq.cache.settings import CacheSettings
@@ -152,6 +153,29 @@ def test_pickled_store_works_and_carries_nothing_opened(full_store: FeatureStore
     assert len(data) < 2000
     for got, want in zip(pickle.loads(data).read("demo/0.mp4"), expected, strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+def test_a_pickled_store_for_reports_stays_one(full_store: FeatureStore) -> None:
+    Path(full_store.url, "commits/000001.json").write_text("torn")
+    store = pickle.loads(pickle.dumps(ReadableStore.open(full_store.url)))
+    assert list(store.records()) == _made.videos(4)
+
+
+def test_a_store_that_another_process_makes_first_is_opened(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_store()
+    monkeypatch.setattr(FeatureStore, "exists", lambda url: False)  # as it was a moment before
+    assert make_store().layout == first.layout
+
+
+def test_a_store_that_another_process_makes_otherwise_is_refused(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_store()
+    monkeypatch.setattr(FeatureStore, "exists", lambda url: False)
+    with pytest.raises(IdentityMismatch, match=r"cache\.dtype: float16 in the store"):
+        make_store(dtype="float32")
 
 
 def test_relative_path_is_the_same_store_in_another_folder(

@@ -31,6 +31,14 @@ def test_features_of_another_shape_are_refused(make_store: MakeStore) -> None:
     assert store.pending() == [0]
 
 
+def test_the_records_that_were_committed_are_returned(full_store: FeatureStore) -> None:
+    full_store.withdraw(0)
+    names = full_store.shard_rows(0).values()
+    records = full_store.write_shard(0, _made.results(names, failed=["demo/3.mp4"]))
+    assert records == full_store.shard_records(0)
+    assert records[3].reason == "no frames"
+
+
 def test_failure_results_are_kept_word_for_word(make_store: MakeStore) -> None:
     store = make_store()
     store.plan(["demo/ä.mp4"])

@@ -16,6 +16,7 @@ from botocore.exceptions import EndpointConnectionError
 from finevq.cache.care.hdf5 import export_hdf5, import_hdf5
 from finevq.cache.care.verify import repair, verify
 from finevq.cache.files import stage as stage_module
+from finevq.cache.files.folder import Folder
 from finevq.cache.files.space import DiskFull
 from finevq.cache.store import FeatureStore
 from finevq.errors import StoreError, StoreUnavailable
@@ -44,6 +45,36 @@ def test_the_objects_are_the_files_of_a_local_store(
     assert store.info()["bytes"] > 0
     assert store.space().free is None
     assert list(verify(store)) == []
+
+
+def test_an_object_that_another_process_creates_first_is_kept(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server decides: a moment before there was none."""
+    folder, exists, asked = Folder("s3://features/store"), Folder.exists, []
+    bucket.put_object(Key="store/store.json", Body=b"theirs")
+
+    def exists_late(self: Folder, name: str) -> bool:
+        asked.append(name)
+        return len(asked) > 1 and exists(self, name)
+
+    monkeypatch.setattr(Folder, "exists", exists_late)
+    assert not folder.create("store.json", b"ours")
+    assert objects(bucket) == {"store.json": b"theirs"}
+
+
+def test_an_object_that_was_not_in_the_last_listing_is_found(bucket: Any) -> None:
+    folder = Folder("s3://features/store")
+    folder.write("videos.parquet", b"")
+    assert folder.names("") == ["videos.parquet"]
+    bucket.put_object(Key="store/store.json", Body=b"theirs")
+    assert folder.exists("store.json")
+
+
+def test_a_shard_of_failures_alone_is_written(bucket: Any, make_store: MakeStore) -> None:
+    store = make_store(URL)
+    _made.fill(store, _made.videos(2), failed=_made.videos(2))
+    assert len(FeatureStore.open(URL).failures()) == 2
 
 
 def test_a_damaged_object_is_found_and_redone(bucket: Any, make_store: MakeStore) -> None:

@@ -243,8 +243,7 @@ def test_killed_run_is_completed_to_the_bytes_of_an_undisturbed_one(
         assert extracted("cache.path=killed").present == done
         assert extracted("cache.path=whole").present == 0
     killed, whole = files("killed"), files("whole")
-    leftovers = {name for name in killed if name.endswith(".partial")}
-    assert killed.keys() - leftovers == whole.keys()
+    assert killed.keys() == whole.keys()
     for name, data in whole.items():
         assert killed[name] == data, name
 
@@ -395,6 +394,42 @@ def test_failed_video_that_left_the_manifest_stays_as_it_is(folder: Path) -> Non
         tally = extracted("cache.rows_per_shard=2", retry_failed=True)
     assert (tally.total, tally.present) == (0, 2)
     assert files("features") == before
+
+
+@pytest.fixture
+def returned(folder: Path) -> None:
+    """Two shards, c and d in the second; d was not in the manifest when that was extracted."""
+    with in_this_process():
+        list_videos("abcd")
+        extracted("cache.rows_per_shard=2", shards=range(1))
+        list_videos("abc")
+        failed = extracted("cache.rows_per_shard=2").failed
+    assert "taken out of the manifest" in failed["made/d.mp4"]
+    list_videos("abcd")
+
+
+@pytest.mark.usefixtures("returned")
+def test_video_that_comes_back_to_the_manifest_is_extracted() -> None:
+    with in_this_process():
+        tally = extracted("cache.rows_per_shard=2")
+    assert (tally.total, tally.extracted, tally.present) == (1, 1, 3)
+    store = FeatureStore.open("features")
+    assert store.failures().keys() == {"made/c.mp4"}  # which is broken, is not tried again
+    assert list(verify(store)) == []
+
+
+@pytest.mark.usefixtures("returned")
+def test_video_that_comes_back_outside_the_range_is_left_alone() -> None:
+    with in_this_process():
+        assert extracted("cache.rows_per_shard=2", shards=range(1)).total == 0
+        assert extracted("cache.rows_per_shard=2", shards=range(1, 2)).total == 1
+
+
+def test_damaged_commit_keeps_no_other_shard_from_being_extracted(folder: Path) -> None:
+    with in_this_process():
+        extracted(shards=range(2))
+        Path("features/commits/000000.json").write_text("torn")
+        assert extracted().total == 3
 
 
 def test_failed_videos_outside_the_range_are_left_alone(folder: Path) -> None:

@@ -27,18 +27,16 @@ class Store:
         self.before_write: Callable[[int], object] = lambda shard: None
         self.written: dict[int, dict[str, Any]] = {}
 
-    def write_shard(self, shard: int, results: Mapping[str, Any]) -> None:
+    def write_shard(self, shard: int, results: Mapping[str, Any]) -> dict[int, Any]:
         self.before_write(shard)
         self.written[shard] = dict(results)
-
-    def shard_records(self, shard: int) -> dict[int, Any]:
         return {
             row: SimpleNamespace(
                 video=video,
                 status="failed" if isinstance(result, Failure) else "ok",
                 reason=getattr(result, "reason", None),
             )
-            for row, (video, result) in enumerate(self.written[shard].items())
+            for row, (video, result) in enumerate(results.items())
         }
 
 
