@@ -38,26 +38,18 @@ class Source:
 
     Attributes:
         path: Absolute path of the file.
-        container: FFmpeg's name of the demuxer, such as "mpegts" or "mov,mp4,m4a,3gp,3g2,mj2".
         codec: FFmpeg's name of the codec, such as "h264".
         stream: Index of the video stream to decode.
-        video_streams: Video streams in the file, cover art included.
         frames: Packets that are to be shown; most often, but not always, the number of frames.
-        discarded: Packets that an edit list hides.
-        width: Width of the first frame in pixels, before it is turned; 0 if it cannot be decoded.
         orientation: How frames are turned for display.
         fps: Average frames per second, or None if the file does not say.
         seconds: Time from the start of the first frame to the end of the last, or None if unknown.
     """
 
     path: str
-    container: str
     codec: str
     stream: int
-    video_streams: int
     frames: int
-    discarded: int
-    width: int
     orientation: Orientation
     fps: float | None
     seconds: float | None
@@ -69,19 +61,16 @@ class _Packets:
 
     seen: int = 0  # all packets, those of dropped frames included
     shown: int = 0
-    discarded: int = 0
     corrupt: int = 0
     start: float = math.inf
     end: float = -math.inf
     file_end: float = -math.inf  # when the last packet of any stream ends
     first_frame: Any = None
 
-    def add(self, packet: Any) -> None:
+    def add(self, packet: Any, codec: str) -> None:
         self.seen += 1
-        self.discarded += packet.is_discard
         self.corrupt += packet.is_corrupt
-        # A packet without bytes stands for a frame that was dropped on recording.
-        if packet.size and not packet.is_discard:
+        if is_shown(packet, codec):
             self.shown += 1
             if (times := _times(packet)) is not None:
                 self.start = min(self.start, times[0])
@@ -114,7 +103,7 @@ def probe(path: str | os.PathLike[str]) -> Source:
         packets = _read_packets(container, stream)
         _check_packets(container, stream, packets)
         check_complete(file, container, stream, packets.end, packets.file_end)
-        return _describe(str(file), container, stream, packets)
+        return _describe(str(file), stream, packets)
 
 
 @contextmanager
@@ -131,6 +120,36 @@ def open_video(path: str) -> Iterator[Any]:
             yield container
         except av.FFmpegError as error:
             raise VideoError(f"is damaged or cut off: {error.strerror}") from error
+
+
+def is_shown(packet: Any, codec: str) -> bool:
+    """Whether the frame of a packet is to be shown.
+
+    It is not if the packet has no bytes, because a frame was dropped on recording; if an edit list
+    hides it; and if VP8 or VP9 only keep it for others to refer to.
+    """
+    if not packet.size or packet.is_discard:
+        return False
+    head = memoryview(packet)
+    if codec == "vp8":
+        return bool(head[0] >> 4 & 1)
+    if codec == "vp9":
+        return _vp9_is_shown(head)
+    return True
+
+
+def _vp9_is_shown(data: memoryview) -> bool:
+    """By the first bits of VP9's uncompressed header (section 6.2 of its specification)."""
+    if data[-1] >> 5 == 0b110:
+        return True  # a superframe: the last of its frames is shown
+    bits = f"{int.from_bytes(data[:2].tobytes().ljust(2, bytes(1)), 'big'):016b}"
+    at = 5 if bits[2:4] == "11" else 4  # a reserved bit follows profile 3
+    shows_existing, shown = bits[at] == "1", bits[at + 2] == "1"
+    return shows_existing or shown
+
+
+def _codec(stream: Any) -> str:
+    return str(stream.codec_context.codec.canonical_name)
 
 
 def _check_file(file: Path) -> None:
@@ -156,7 +175,7 @@ def _check_is_video(container: Any) -> None:
 
 
 def _read_packets(container: Any, stream: Any) -> _Packets:
-    packets = _Packets()
+    packets, codec = _Packets(), _codec(stream)
     stream.thread_type = "NONE"
     for packet in container.demux():
         if packet.size == 0 and packet.dts is None:
@@ -164,7 +183,7 @@ def _read_packets(container: Any, stream: Any) -> _Packets:
         if (times := _times(packet)) is not None:
             packets.file_end = max(packets.file_end, times[1])
         if packet.stream_index == stream.index:
-            packets.add(packet)
+            packets.add(packet, codec)
             if packets.first_frame is None and packet.size:
                 packets.first_frame = _first_frame(stream, packet)
     if packets.first_frame is None and packets.seen:
@@ -199,18 +218,14 @@ def _check_packets(container: Any, stream: Any, packets: _Packets) -> None:
         )
 
 
-def _describe(path: str, container: Any, stream: Any, packets: _Packets) -> Source:
+def _describe(path: str, stream: Any, packets: _Packets) -> Source:
     first = packets.first_frame
     span = packets.end - packets.start
     return Source(
         path=path,
-        container=container.format.name,
-        codec=stream.codec_context.codec.canonical_name,
+        codec=_codec(stream),
         stream=stream.index,
-        video_streams=len(container.streams.video),
         frames=packets.shown,
-        discarded=packets.discarded,
-        width=first.width if first is not None else 0,
         orientation=orientation_of(first) if first is not None else UPRIGHT,
         fps=float(stream.average_rate) if stream.average_rate else None,
         seconds=span if 0 < span < math.inf else None,

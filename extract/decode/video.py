@@ -1,8 +1,6 @@
 """Decoding one video, once and in order, into the pixels that both backbones need.
 
-Decord decodes first. PyAV decodes the files that decord is known to get wrong, those that it
-refuses, and those about which it prints a warning. With either decoder a damaged video is an error:
-no frame is skipped, concealed or replaced by its neighbour.
+A damaged video is an error: no frame is skipped, concealed or replaced by its neighbour.
 
 Memory holds the sampled frames and a few more, however long the video is; a video whose every frame
 is sampled is refused if it is too long. The number of frames is known for certain only at the end.
@@ -13,7 +11,7 @@ sampled by the right number.
 import hashlib
 import os
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -28,15 +26,13 @@ from torch.nn.functional import interpolate
 from ...errors import VideoError
 from .pieces import pieces
 from .probe import Source, probe
-from .readers import DecordDoubt, Picture, decord_defect, decord_pictures, pyav_pictures
+from .reader import Picture, Reader
 from .sampling import clip_windows, official_middles, official_whole, segment_middles
 
 Pixels = NDArray[np.uint8]
 
 Samples = tuple[Pixels, Pixels, int]
 """The sampled frames, the sampled clips, and the number of frames of the whole video."""
-
-Decoder = Literal["decord", "pyav"]
 
 WHOLE_LIMIT = 1024
 """Frames of the longest video that is kept whole: 34 seconds at 30 frames a second.
@@ -93,7 +89,7 @@ class DecodedVideo:
         frame_count: Frames of the whole video, as decoded.
         fps: Average frames per second, or None if the file does not say.
         seconds: Duration in seconds, or None if the file does not say.
-        decoder: The decoder that gave the pixels.
+        decoder: The library that gave the pixels.
         sha256: Of the file's bytes, in hexadecimal.
         decoding_s: Seconds that probing, hashing and decoding took.
     """
@@ -103,15 +99,13 @@ class DecodedVideo:
     frame_count: int
     fps: float | None
     seconds: float | None
-    decoder: Decoder
+    decoder: str
     sha256: str
     decoding_s: float
 
 
 def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
     """Decode a video and keep the sampled frames.
-
-    While decord works, nothing that the process prints to standard error appears.
 
     Args:
         path: The video file.
@@ -124,28 +118,11 @@ def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
         VideoError: The file is unreadable, damaged, cut off or no video, or it is too long to be
             kept whole; the message says which.
     """
-    return _decode_file(path, sampling, _read_samples)
-
-
-def decode_by_pyav(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
-    """As `decode`, without decord, for a file on which decord hung or crashed."""
-    return _decode_file(path, sampling, _read_samples_by_pyav)
-
-
-def warm_up() -> None:
-    """Do nothing: a process that calls this has imported all that decoding needs."""
-
-
-def _decode_file(
-    path: str | os.PathLike[str],
-    sampling: Sampling,
-    read_samples: Callable[[Source, Sampling], tuple[Decoder, Samples]],
-) -> DecodedVideo:
     began = time.perf_counter()
     try:
         source = probe(path)
         sha256 = _sha256(source.path)
-        decoder, (frames, clips, count) = read_samples(source, sampling)
+        frames, clips, count = _read_samples(source, sampling)
     except VideoError as error:
         error.decoding_s = time.perf_counter() - began
         raise
@@ -157,10 +134,14 @@ def _decode_file(
         frame_count=count,
         fps=source.fps,
         seconds=source.seconds,
-        decoder=decoder,
+        decoder="pyav",
         sha256=sha256,
         decoding_s=time.perf_counter() - began,
     )
+
+
+def warm_up() -> None:
+    """Do nothing: a process that calls this has imported all that decoding needs."""
 
 
 def _sha256(path: str) -> str:
@@ -168,24 +149,17 @@ def _sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_samples(source: Source, sampling: Sampling) -> tuple[Decoder, Samples]:
-    if decord_defect(source) is None:
-        try:
-            # Another number of frames than the expected one raises: no second pass is needed.
-            return "decord", _sample(decord_pictures(source), source.frames, sampling)
-        except DecordDoubt:
-            pass  # PyAV decodes strictly: if the file is damaged, it says how
-    return _read_samples_by_pyav(source, sampling)
-
-
-def _read_samples_by_pyav(source: Source, sampling: Sampling) -> tuple[Decoder, Samples]:
+def _read_samples(source: Source, sampling: Sampling) -> Samples:
     expected = source.frames
     for _ in range(2):
-        frames, clips, count = _sample(pyav_pictures(source), expected, sampling)
+        reader = Reader(source)
+        frames, clips, count = _sample(iter(reader), expected, sampling)
         if count == 0:
             raise VideoError("is damaged: none of its frames can be decoded")
+        if reader.damage:
+            raise VideoError(str(reader.damage))
         if count == expected:
-            return "pyav", (frames, clips, count)
+            return frames, clips, count
         expected = count
     raise VideoError("has another number of frames each time it is decoded")
 

@@ -157,7 +157,7 @@ def _black_video(sampling: Sampling) -> DecodedVideo:
         frame_count=8,
         fps=None,
         seconds=None,
-        decoder="decord",
+        decoder="pyav",
         sha256="",
         decoding_s=0.0,
     )

@@ -17,7 +17,7 @@ from .motion import STD as MOTION_STD
 from .spatial import MEAN as SPATIAL_MEAN
 from .spatial import STD as SPATIAL_STD
 
-EXTRACTION_VERSION = 1
+EXTRACTION_VERSION = 2
 """Part of every identity; raise it with any change of code that changes the features."""
 
 FRAME_SAMPLERS = {
@@ -55,7 +55,7 @@ def features_identity(
         {
             "version": EXTRACTION_VERSION,
             "precision": settings.precision,
-            "decoding": "in order; decord, and PyAV where decord is unfit",
+            "decoding": "in order, by PyAV",
             "spatial": {
                 "weights": hashes.vit,
                 "adapter": hashes.adapter,
