@@ -9,7 +9,8 @@ put together, as each alone misses some:
 - A frame is flagged as corrupt, or the decoder refuses its packet.
 - FFmpeg logs an error while it decodes the packet, such as a checksum that does not fit.
 
-What precedes the first frame that can be decoded is no damage: a receiver tuned in late.
+What precedes the first frame that can be decoded is no damage, unless the decoder refuses it: a
+receiver tuned in late.
 """
 
 import os
@@ -21,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import av
 import numpy as np
@@ -49,7 +50,7 @@ class Damage:
     """How many frames of a video are not as they were recorded.
 
     Attributes:
-        shown: Frames that the file should show, from the first one that can be decoded.
+        shown: Frames that the file should show, but for those before a receiver tuned in.
         concealed: Those of them that the decoder made up, in part or whole.
         missing: Those of them that it did not give at all.
     """
@@ -62,6 +63,8 @@ class Damage:
         return self.concealed + self.missing > 0
 
     def __str__(self) -> str:
+        if self.missing == self.shown:
+            return "is damaged: none of its frames can be decoded"
         if not self.concealed:
             return f"is damaged: {self.missing} of {self.shown} frames are missing"
         concealed = f"is damaged: {self.concealed} of {self.shown} frames cannot be decoded cleanly"
@@ -111,7 +114,7 @@ class Reader:
             for packet in container.demux(stream):
                 if packet.size == 0 and packet.dts is not None:
                     continue  # a frame dropped on recording; passed on, it would end the stream
-                number = tally.add(packet)
+                sent = tally.add(packet)
                 refused, frames = False, []
                 try:
                     with log.listening():
@@ -119,7 +122,7 @@ class Reader:
                 except av.FFmpegError:
                     refused = True
                 if log.take() or refused:
-                    tally.flaw(number)
+                    tally.flaw(sent, refused=refused)
                 for frame in frames:
                     tally.receive(frame)
                     yield partial(self._pixels, frame, reformatter)
@@ -131,10 +134,23 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A packet that was sent to the decoder: when its frame is shown, and whether it needs one."""
+    """A packet that was sent to the decoder.
 
-    time: int | None
-    needs_frame: bool
+    Attributes:
+        number: In the order of sending, from 0.
+        time: When its frame is shown, in the stream's unit; None if the file does not say.
+        needs_frame: Whether it must give a frame.
+    """
+
+    number: int
+    time: int | None = None
+    needs_frame: bool = False
+
+    def precedes(self, other: Self) -> bool:
+        """Whether its frame is shown before that of another packet."""
+        if self.time is None or other.time is None:
+            return self.number < other.number
+        return self.time < other.time
 
 
 class _Tally:
@@ -142,82 +158,95 @@ class _Tally:
 
     def __init__(self, codec: str) -> None:
         self._codec = codec
-        self._packets = self._frames = 0
+        self._last = _Sent(-1)
+        self._frames = 0
         self._waiting: dict[int, _Sent] = {}
-        self._flawed: dict[int, int | None] = {}  # number -> time, as of all packets
+        self._flawed: dict[int, _Sent] = {}
         self._fields: dict[int, int] = {}  # number -> time since the packet before it
-        self._first: tuple[int, int | None] | None = None
-        self._last_time: int | None = None
+        self._first: _Sent | None = None  # with it begins what counts
+        self._span: tuple[int, int] | None = None  # times of the earliest and the latest frame
 
-    def add(self, packet: Any) -> int:
-        """Number a packet that is about to be decoded; the number takes the place of its time."""
+    def add(self, packet: Any) -> _Sent:
+        """Number a packet that is about to be decoded; the number takes the place of its time.
+
+        The packet without bytes at the end, at which the decoder gives what it still holds, counts
+        as the last one before it.
+        """
         if packet.size:
             skipped = self._codec == "mpeg4" and packet.size <= _SKIPPED_VOP
             needs_frame = is_shown(packet, self._codec) and not skipped
-            self._waiting[self._packets] = _Sent(packet.pts, needs_frame)
-            packet.pts = self._packets
-            self._packets += 1
-        return self._packets - 1  # at the end, when the decoder gives what it still holds: the last
+            number = self._last.number + 1
+            self._last = _Sent(number, packet.pts, needs_frame)
+            self._waiting[number] = self._last
+            packet.pts = number
+        return self._last
 
-    def flaw(self, number: int) -> None:
-        """Note that decoding a packet failed or logged an error."""
-        sent = self._waiting.get(number)
-        self._flawed.setdefault(number, sent.time if sent else None)
+    def flaw(self, sent: _Sent, *, refused: bool) -> None:
+        """Note that decoding a packet logged an error, or that the decoder refused it."""
+        self._flawed[sent.number] = sent
+        if refused and self._first is None:
+            self._first = sent
 
     def receive(self, frame: Any) -> None:
         """Note which packet a frame was made of."""
         number = frame.pts
         if number is None:  # the decoder does not say: of the first that may be
-            number = next(iter(self._waiting), self._packets - 1)
-        sent = self._waiting.pop(number, None)
-        time = sent.time if sent else None
+            number = next(iter(self._waiting), self._last.number)
+        sent = self._waiting.pop(number, _Sent(number))
         if frame.is_corrupt:
-            self._flawed.setdefault(number, time)
+            self._flawed.setdefault(number, sent)
         if self._first is None:
-            self._first = number, time
-        if time is not None and (self._last_time is None or time > self._last_time):
-            self._last_time = time
+            self._first = sent
+        if sent.time is not None:
+            earliest, latest = self._span or (sent.time, sent.time)
+            self._span = min(earliest, sent.time), max(latest, sent.time)
         follower = self._waiting.get(number + 1)
         if self._codec == "h264" and frame.interlaced_frame and follower is not None:
-            gap = 0 if time is None or follower.time is None else follower.time - time
+            gap = 0 if sent.time is None or follower.time is None else follower.time - sent.time
             self._fields[number + 1] = gap
         self._frames += 1
 
     def damage(self) -> Damage:
         """What was wrong, after the last frame."""
+        first = self._first
+        if not self._frames or first is None:
+            shown = max(self._last.number + 1, 1)  # a file may have changed since the probe
+            return Damage(shown, missing=shown)
         missing = {
-            number
-            for number, sent in self._waiting.items()
-            if sent.needs_frame and self._is_due(number, sent.time) and not self._is_field(number)
+            sent.number
+            for sent in self._waiting.values()
+            if sent.needs_frame and not sent.precedes(first) and not self._is_field(sent.number)
         }
-        concealed = sum(
-            self._is_due(number, time)
-            for number, time in self._flawed.items()
-            if number not in missing
-        )
-        return Damage(self._frames + len(missing), concealed, len(missing))
-
-    def _is_due(self, number: int, time: int | None) -> bool:
-        """Whether a packet's frame is shown with or after the first frame that was decoded."""
-        if self._first is None:
-            return True
-        first, first_time = self._first
-        if time is None or first_time is None:
-            return number >= first
-        return time >= first_time
+        flawed = {sent.number for sent in self._flawed.values() if not sent.precedes(first)}
+        return Damage(self._frames + len(missing), len(flawed - missing), len(missing))
 
     def _is_field(self, number: int) -> bool:
         """Whether a packet is the second field of the frame before it, not a frame of its own."""
         if number not in self._fields:
             return False
-        start = self._first[1] if self._first else None
-        if start is None or self._last_time is None or self._frames < 2:
+        if self._span is None or self._frames < 2:
             return True
-        spacing = (self._last_time - start) / (self._frames - 1)
-        return self._fields[number] < 0.75 * spacing
+        earliest, latest = self._span
+        return self._fields[number] < 0.75 * (latest - earliest) / (self._frames - 1)
 
 
 _stderr_lock = threading.Lock()
+
+
+@contextmanager
+def stderr_into(file: IO[bytes]) -> Iterator[None]:
+    """Write to a file, and not to standard error, what the process prints there, by any thread.
+
+    Libraries print to file descriptor 2, which `contextlib.redirect_stderr` leaves as it is.
+    """
+    with _stderr_lock:
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 class _ErrorLog:
@@ -233,8 +262,7 @@ class _ErrorLog:
     """Errors in what stands beside the picture; some cameras make one with every frame."""
 
     def __enter__(self) -> Self:
-        self._file = tempfile.TemporaryFile()
-        self._read = 0
+        self._file = tempfile.TemporaryFile(buffering=0)
         av.logging.set_libav_level(av.logging.ERROR)
         return self
 
@@ -249,22 +277,19 @@ class _ErrorLog:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Keep what is logged, by any thread; nothing of it appears."""
-        with _stderr_lock:
-            saved = os.dup(2)
-            os.dup2(self._file.fileno(), 2)
+        with stderr_into(self._file):
             av.logging.restore_default_callback()
             try:
                 yield
             finally:
                 av.logging.set_level(None)  # PyAV's own state: nothing is logged
-                os.dup2(saved, 2)
-                os.close(saved)
 
     def take(self) -> bool:
         """Whether an error was logged since the last call that concerns a picture."""
-        size = os.fstat(self._file.fileno()).st_size
-        if size == self._read:
+        if not self._file.tell():
             return False
-        lines = os.pread(self._file.fileno(), size - self._read, self._read).splitlines()
-        self._read = size
+        self._file.seek(0)
+        lines = self._file.read().splitlines()
+        self._file.seek(0)
+        self._file.truncate()
         return any(self._LINE.match(line) and not self._HARMLESS.search(line) for line in lines)

@@ -1,6 +1,6 @@
 """Damage: what a decoder conceals or leaves out is found, and what only looks like it is not."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +13,8 @@ from finevq.extract.decode.probe import is_shown, probe
 from finevq.extract.decode.reader import Reader, _Tally
 from finevq.extract.decode.video import Sampling, decode
 
+from ._remux import lose, remux
+
 SAMPLING = Sampling(frames=8, frame_size=64, sampler="middles", mode="clips", clips=3, clip_size=48)
 
 Encode = Callable[..., Path]
@@ -22,28 +24,6 @@ def refuse(path: Path, reason: str) -> None:
     with pytest.raises(VideoError, match=reason) as caught:
         decode(path, SAMPLING)
     assert "\n" not in str(caught.value)
-
-
-def remux(source: Path, target: Path, change: Callable[[list[bytes]], Iterable[bytes]]) -> Path:
-    """Copy a video, with the bytes of its packets changed; an empty packet is left out.
-
-    Times stay as they are, so a packet that is left out is one that was lost on its way.
-    """
-    with av.open(str(source)) as whole, av.open(str(target), "w") as copy:
-        stream = copy.add_stream_from_template(whole.streams.video[0])
-        packets = [packet for packet in whole.demux() if packet.size]
-        for packet, data in zip(packets, change([bytes(p) for p in packets]), strict=True):
-            if data:
-                changed = av.Packet(data)
-                changed.pts, changed.dts, changed.duration = packet.pts, packet.dts, packet.duration
-                changed.time_base, changed.stream = packet.time_base, stream
-                copy.mux(changed)
-    return target
-
-
-def lose(*numbers: int) -> Callable[[list[bytes]], list[bytes]]:
-    """For `remux`: packets that are lost."""
-    return lambda packets: [b"" if n in numbers else p for n, p in enumerate(packets)]
 
 
 def test_frames_that_refer_to_a_lost_one_are_missing(tmp_path: Path, encode: Encode) -> None:
@@ -56,6 +36,15 @@ def test_a_lost_key_frame_leaves_frames_out(tmp_path: Path, encode: Encode) -> N
     options = {"x264-params": "keyint=10:scenecut=0:bframes=0"}
     whole = encode(tmp_path / "whole.mp4", range(40), options=options)
     refuse(remux(whole, tmp_path / "lost.mp4", lose(10)), r"\d of 39 frames are missing")
+
+
+def test_a_first_frame_that_is_refused_takes_those_with_it_that_refer_to_it(
+    tmp_path: Path, encode: Encode
+) -> None:
+    options = {"x264-params": "keyint=10:scenecut=0"}
+    whole = encode(tmp_path / "whole.mp4", range(40), options=options)
+    damaged = remux(whole, tmp_path / "damaged.mp4", lambda p: [bytes(len(p[0])), *p[1:]])
+    refuse(damaged, "is damaged: 10 of 40 frames are missing")
 
 
 def is_flagged(path: Path) -> bool:
@@ -172,7 +161,7 @@ def test_the_second_field_of_a_frame_is_not_missing(gap: int, missing: int) -> N
     for time in (0, 2, 4, 8):
         first, second = av.Packet(b"first"), av.Packet(b"second")
         first.pts, second.pts = time, time + (gap if time == 4 else 1)
-        number = tally.add(first)
+        number = tally.add(first).number
         tally.add(second)
         tally.receive(SimpleNamespace(pts=number, is_corrupt=False, interlaced_frame=True))
     assert tally.damage().missing == missing
