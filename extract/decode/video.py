@@ -1,6 +1,8 @@
 """Decoding one video, once and in order, into the pixels that both backbones need.
 
-A damaged video is an error: no frame is skipped, concealed or replaced by its neighbour.
+A damaged video is an error: no frame is skipped, concealed or replaced by its neighbour. If its
+score is asked for all the same, it is read once more, for the frames that a player shows, and how
+many of them are concealed or missing is told.
 
 Memory holds the sampled frames and a few more, however long the video is; a video whose every frame
 is sampled is refused if it is too long. The number of frames is known for certain only at the end.
@@ -26,7 +28,7 @@ from torch.nn.functional import interpolate
 from ...errors import VideoError
 from .pieces import pieces
 from .probe import Source, probe
-from .reader import Picture, Reader
+from .reader import Damage, Picture, Reader
 from .sampling import clip_windows, official_middles, official_whole, segment_middles
 
 Pixels = NDArray[np.uint8]
@@ -56,6 +58,8 @@ class Sampling:
         clip_size: In mode "clips": height and width of their frames in pixels.
         pieces: Whether a single frame is a square of pieces (`finevq.extract.decode.pieces`), and
             not the whole frame resized.
+        damaged: What a video with damaged frames is: a failure ("fail"), or samples of the frames
+            that a player shows, damaged ones among them ("score").
     """
 
     frames: int
@@ -65,6 +69,7 @@ class Sampling:
     clips: int
     clip_size: int
     pieces: bool = False
+    damaged: Literal["fail", "score"] = "fail"
 
     def middles(self, count: int) -> list[int]:
         """Indices of the single frames in a video of `count` frames."""
@@ -92,6 +97,9 @@ class DecodedVideo:
         decoder: The library that gave the pixels.
         sha256: Of the file's bytes, in hexadecimal.
         decoding_s: Seconds that probing, hashing and decoding took.
+        concealed: Frames that the decoder made up, in part or whole.
+        missing: Frames that the file should show and that it did not give. Both are 0 unless
+            damaged videos are to be scored.
     """
 
     frames: Pixels
@@ -102,6 +110,8 @@ class DecodedVideo:
     decoder: str
     sha256: str
     decoding_s: float
+    concealed: int = 0
+    missing: int = 0
 
 
 def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
@@ -115,14 +125,14 @@ def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
         The sampled frames and clips, turned upright and resized without keeping the aspect ratio.
 
     Raises:
-        VideoError: The file is unreadable, damaged, cut off or no video, or it is too long to be
-            kept whole; the message says which.
+        VideoError: The file is unreadable, damaged (see `Sampling`), cut off or no video, or it is
+            too long to be kept whole; the message says which.
     """
     began = time.perf_counter()
     try:
         source = probe(path)
         sha256 = _sha256(source.path)
-        frames, clips, count = _read_samples(source, sampling)
+        (frames, clips, count), damage = _read_samples(source, sampling)
     except VideoError as error:
         error.decoding_s = time.perf_counter() - began
         raise
@@ -137,6 +147,8 @@ def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
         decoder="pyav",
         sha256=sha256,
         decoding_s=time.perf_counter() - began,
+        concealed=damage.concealed,
+        missing=damage.missing,
     )
 
 
@@ -149,17 +161,27 @@ def _sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_samples(source: Source, sampling: Sampling) -> Samples:
+def _read_samples(source: Source, sampling: Sampling) -> tuple[Samples, Damage]:
+    samples, damage = _read_by_pyav(source, sampling)
+    if damage:
+        if sampling.damaged == "fail":
+            raise VideoError(str(damage))
+        samples, damage = _read_by_pyav(source, sampling, conceal=True)
+    return samples, damage
+
+
+def _read_by_pyav(
+    source: Source, sampling: Sampling, *, conceal: bool = False
+) -> tuple[Samples, Damage]:
+    """The samples and the damage; of a damaged video the samples are right only with `conceal`."""
     expected = source.frames
     for _ in range(2):
-        reader = Reader(source)
+        reader = Reader(source, conceal=conceal)
         frames, clips, count = _sample(iter(reader), expected, sampling)
-        if count == 0:
-            raise VideoError("is damaged: none of its frames can be decoded")
-        if reader.damage:
+        if conceal and count == 0:
             raise VideoError(str(reader.damage))
-        if count == expected:
-            return frames, clips, count
+        if count == expected or (reader.damage and not conceal):
+            return (frames, clips, count), reader.damage
         expected = count
     raise VideoError("has another number of frames each time it is decoded")
 

@@ -78,6 +78,7 @@ class Encoder:
             clips=self.settings.motion.clips,
             clip_size=self.settings.motion.size,
             pieces=self.pieces,
+            damaged=self.settings.decode.damaged,
         )
 
     @property
@@ -170,4 +171,6 @@ def _source(video: DecodedVideo) -> Source:
         fps=video.fps if video.fps is None or math.isfinite(video.fps) else None,
         seconds=video.seconds,
         decoder=video.decoder,
+        concealed=video.concealed,
+        missing=video.missing,
     )

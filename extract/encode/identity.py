@@ -56,6 +56,7 @@ def features_identity(
             "version": EXTRACTION_VERSION,
             "precision": settings.precision,
             "decoding": "in order, by PyAV",
+            "damaged": settings.decode.damaged,
             "spatial": {
                 "weights": hashes.vit,
                 "adapter": hashes.adapter,

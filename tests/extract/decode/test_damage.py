@@ -1,6 +1,7 @@
 """Damage: what a decoder conceals or leaves out is found, and what only looks like it is not."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,6 +87,63 @@ def test_an_error_that_is_only_logged_is_damage(tmp_path: Path, encode: Encode) 
     flipped = remux(whole, tmp_path / "flipped.mkv", flip)
     assert not is_flagged(flipped)
     refuse(flipped, "is damaged: 1 of 20 frames cannot be decoded cleanly")
+
+
+# Damaged videos that are to be scored.
+
+SCORED = replace(SAMPLING, damaged="score")
+
+
+def test_a_player_shows_frames_that_refer_to_a_lost_one(
+    tmp_path: Path, encode: Encode, index_of: Callable[[np.ndarray], int]
+) -> None:
+    options = {"x265-params": "keyint=60:bframes=0:log-level=0"}
+    whole = encode(tmp_path / "whole.mp4", range(40), codec="libx265", options=options)
+    decoded = decode(remux(whole, tmp_path / "lost.mp4", lose(12)), SCORED)
+    assert (decoded.frame_count, decoded.concealed, decoded.missing) == (39, 27, 0)
+    assert [index_of(frame) for frame in decoded.frames[:2]] == [2, 7]
+
+
+def test_samples_are_spread_over_the_frames_that_are_there(
+    tmp_path: Path, encode: Encode, index_of: Callable[[np.ndarray], int]
+) -> None:
+    whole = encode(tmp_path / "whole.avi", range(40), codec="mjpeg", pix_fmt="yuvj420p")
+    damaged = remux(whole, tmp_path / "damaged.avi", lambda p: [*p[:20], *[b"no picture"] * 20])
+    refuse(damaged, "is damaged: 20 of 40 frames are missing")
+    decoded = decode(damaged, SCORED)
+    assert (decoded.frame_count, decoded.concealed, decoded.missing) == (20, 0, 20)
+    assert [index_of(frame) for frame in decoded.frames] == [1, 3, 6, 8, 11, 13, 16, 18]
+
+
+def test_frames_that_are_not_clean_are_counted(
+    tmp_path: Path, busy_video: Callable[[str], bytes]
+) -> None:
+    content = bytearray(busy_video(".avi"))
+    content[len(content) // 2 : len(content) // 2 + 200] = bytes(200)
+    path = tmp_path / "hole.avi"
+    path.write_bytes(content)
+    decoded = decode(path, SCORED)
+    refuse(path, f"is damaged: {decoded.concealed} of .* frames cannot be decoded cleanly")
+
+
+@pytest.mark.parametrize("late", [0, 3])
+def test_a_sound_video_is_the_same_whatever_becomes_of_damaged_ones(
+    late: int, tmp_path: Path, encode: Encode
+) -> None:
+    options = {"x264-params": "keyint=10:scenecut=0"}
+    path = encode(tmp_path / "sound.ts", range(40), options=options, skip_packets=late)
+    strict, scored = decode(path, SAMPLING), decode(path, SCORED)
+    assert (scored.frame_count, scored.concealed, scored.missing) == (strict.frame_count, 0, 0)
+    assert np.array_equal(scored.frames, strict.frames)
+    assert np.array_equal(scored.clips, strict.clips)
+
+
+def test_a_video_of_which_a_player_shows_nothing_has_failed(tmp_path: Path, encode: Encode) -> None:
+    whole = encode(tmp_path / "whole.webm", range(20), codec="libvpx")
+    nothing = remux(whole, tmp_path / "nothing.webm", lambda packets: [b"\x10" for _ in packets])
+    for sampling in (SAMPLING, SCORED):
+        with pytest.raises(VideoError, match="is damaged: none of its frames can be decoded"):
+            decode(nothing, sampling)
 
 
 # What is no damage.

@@ -31,7 +31,10 @@ def stand_ins():
 
 def settings(processes: int = 1, timeout_s: float = 30, videos_per_process: int = 100):
     return DecodeSettings(
-        processes=processes, timeout_s=timeout_s, videos_per_process=videos_per_process
+        processes=processes,
+        timeout_s=timeout_s,
+        videos_per_process=videos_per_process,
+        damaged="fail",
     )
 
 
@@ -243,7 +246,7 @@ from finevq.extract.decode.pool import DecodePool
 from finevq.extract.settings import DecodeSettings
 
 if __name__ == "__main__":
-    settings = DecodeSettings(processes=1, timeout_s=60, videos_per_process=100)
+    settings = DecodeSettings(processes=1, timeout_s=60, videos_per_process=100, damaged="fail")
     with DecodePool(None, settings, pool_decoders.behave) as pool:
         print(pool.submit("a").result().split()[0], flush=True)
         pool.submit(sys.argv[2]).result()
