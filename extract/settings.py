@@ -31,6 +31,7 @@ class DecodeSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     timeout_s: float = Field(gt=0)
     videos_per_process: int = Field(ge=1)
     damaged: Literal["fail", "score"]
+    decoder: Literal["pyav", "decord"]
 
 
 class SlurmSettings(BaseModel, extra="forbid", frozen=True, strict=True):

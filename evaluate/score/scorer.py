@@ -61,7 +61,7 @@ class Scorer:
         Raises:
             CheckpointError: the checkpoint is missing or damaged, or this installation no longer
                 makes the features that it was trained on.
-            ConfigError: a device does not exist.
+            ConfigError: a device, or the decoder that the checkpoint needs, is not there.
         """
         if checkpoint is None:
             LOG.warning("no checkpoint named: the small one that ships rates (docs/small-model.md)")
@@ -164,18 +164,19 @@ def prompts(profile: ProfileName) -> list[Prompt]:
 
 def _stored_settings(extract: dict[str, Any]) -> ExtractSettings:
     """The settings of a checkpoint; keys of `decode` that an early one lacks had these values."""
-    decode = {"damaged": "fail"} | extract["decode"]
+    decode = {"damaged": "fail", "decoder": "pyav"} | extract["decode"]
     return ExtractSettings.model_validate(extract | {"decode": decode})
 
 
 def _merged(features: ExtractSettings, run: ExtractSettings | None) -> ExtractSettings:
     """The settings that make a checkpoint's features on the device, and as fast, as `run` says."""
     attention = "sdpa" if run is None else run.spatial.attention
+    decode = features.decode if run is None else run.decode
     return features.model_copy(
         update={
             "device": "auto" if run is None else run.device,
             "compile": run is not None and run.compile,
-            "decode": features.decode if run is None else run.decode,
+            "decode": decode.model_copy(update={"decoder": features.decode.decoder}),
             "spatial": features.spatial.model_copy(update={"attention": attention}),
         }
     )

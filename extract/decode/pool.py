@@ -2,9 +2,9 @@
 
 A decoder is native code that reads files from strangers, so each video is decoded in a child
 process. A process that takes too long is killed, even while it holds the GIL; one that was killed
-or crashed is replaced. Its video is then decoded once more; if that goes wrong too, the video has
-failed. After a fixed number of videos a process is replaced in any
-case, because decoders leak. A child dies with its parent, however the parent ends (Linux).
+or crashed is replaced. Its video is then decoded once more, by PyAV; if that goes wrong too, the
+video has failed. After a fixed number of videos a process is replaced in any case, because decoders
+leak. A child dies with its parent, however the parent ends (Linux).
 
 The children are spawned, not forked: a fork would copy the locks of the parent's threads (CUDA,
 Dask) in whatever state they are. Hence a script that uses a pool needs the usual
@@ -23,9 +23,9 @@ from typing import Any, Self
 from pebble import ProcessExpired, ProcessPool
 
 from ...errors import VideoError
+from ..orphan import end_with_parent
 from ..settings import DecodeSettings
-from .orphan import end_with_parent
-from .video import DecodedVideo, Sampling, decode, warm_up
+from .video import DecodedVideo, Sampling, decode, decode_by_pyav, warm_up
 
 LOOK_AHEAD = 2
 """Videos in flight beside one for each process: enough to keep all processes busy."""
@@ -51,7 +51,7 @@ class DecodePool:
         sampling: Sampling | None,
         settings: DecodeSettings,
         decoder: Decode = decode,
-        second: Decode = decode,
+        second: Decode = decode_by_pyav,
     ) -> None:
         """Prepare a pool.
 

@@ -38,18 +38,26 @@ class Source:
 
     Attributes:
         path: Absolute path of the file.
+        container: FFmpeg's name of the demuxer, such as "mpegts" or "mov,mp4,m4a,3gp,3g2,mj2".
         codec: FFmpeg's name of the codec, such as "h264".
         stream: Index of the video stream to decode.
+        video_streams: Video streams in the file, cover art included.
         frames: Packets that are to be shown; most often, but not always, the number of frames.
+        discarded: Packets that an edit list hides.
+        width: Width of the first frame in pixels, before it is turned; 0 if it cannot be decoded.
         orientation: How frames are turned for display.
         fps: Average frames per second, or None if the file does not say.
         seconds: Time from the start of the first frame to the end of the last, or None if unknown.
     """
 
     path: str
+    container: str
     codec: str
     stream: int
+    video_streams: int
     frames: int
+    discarded: int
+    width: int
     orientation: Orientation
     fps: float | None
     seconds: float | None
@@ -61,6 +69,7 @@ class _Packets:
 
     seen: int = 0  # all packets, those of dropped frames included
     shown: int = 0
+    discarded: int = 0
     corrupt: int = 0
     start: float = math.inf
     end: float = -math.inf
@@ -69,6 +78,7 @@ class _Packets:
 
     def add(self, packet: Any, codec: str) -> None:
         self.seen += 1
+        self.discarded += packet.is_discard
         self.corrupt += packet.is_corrupt
         if is_shown(packet, codec):
             self.shown += 1
@@ -103,7 +113,7 @@ def probe(path: str | os.PathLike[str]) -> Source:
         packets = _read_packets(container, stream)
         _check_packets(container, stream, packets)
         check_complete(file, container, stream, packets.end, packets.file_end)
-        return _describe(str(file), stream, packets)
+        return _describe(str(file), container, stream, packets)
 
 
 @contextmanager
@@ -218,14 +228,18 @@ def _check_packets(container: Any, stream: Any, packets: _Packets) -> None:
         )
 
 
-def _describe(path: str, stream: Any, packets: _Packets) -> Source:
+def _describe(path: str, container: Any, stream: Any, packets: _Packets) -> Source:
     first = packets.first_frame
     span = packets.end - packets.start
     return Source(
         path=path,
+        container=container.format.name,
         codec=_codec(stream),
         stream=stream.index,
+        video_streams=len(container.streams.video),
         frames=packets.shown,
+        discarded=packets.discarded,
+        width=first.width if first is not None else 0,
         orientation=orientation_of(first) if first is not None else UPRIGHT,
         fps=float(stream.average_rate) if stream.average_rate else None,
         seconds=span if 0 < span < math.inf else None,

@@ -14,8 +14,8 @@ import hashlib
 import os
 import time
 from collections.abc import Generator, Iterable
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
@@ -26,6 +26,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from ...errors import VideoError
+from .official import DecordDoubt, official_pictures
 from .pieces import pieces
 from .probe import Source, probe
 from .reader import Damage, Picture, Reader
@@ -35,6 +36,8 @@ Pixels = NDArray[np.uint8]
 
 Samples = tuple[Pixels, Pixels, int]
 """The sampled frames, the sampled clips, and the number of frames of the whole video."""
+
+Decoder = Literal["pyav", "decord"]
 
 WHOLE_LIMIT = 1024
 """Frames of the longest video that is kept whole: 34 seconds at 30 frames a second.
@@ -60,6 +63,8 @@ class Sampling:
             not the whole frame resized.
         damaged: What a video with damaged frames is: a failure ("fail"), or samples of the frames
             that a player shows, damaged ones among them ("score").
+        decoder: Which library gives the pixels of sound videos: PyAV ("pyav"), or that of the
+            official code where it can be trusted ("decord"), see `official`.
     """
 
     frames: int
@@ -70,6 +75,7 @@ class Sampling:
     clip_size: int
     pieces: bool = False
     damaged: Literal["fail", "score"] = "fail"
+    decoder: Decoder = "pyav"
 
     def middles(self, count: int) -> list[int]:
         """Indices of the single frames in a video of `count` frames."""
@@ -107,7 +113,7 @@ class DecodedVideo:
     frame_count: int
     fps: float | None
     seconds: float | None
-    decoder: str
+    decoder: Decoder
     sha256: str
     decoding_s: float
     concealed: int = 0
@@ -132,7 +138,7 @@ def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
     try:
         source = probe(path)
         sha256 = _sha256(source.path)
-        (frames, clips, count), damage = _read_samples(source, sampling)
+        decoder, (frames, clips, count), damage = _read_samples(source, sampling)
     except VideoError as error:
         error.decoding_s = time.perf_counter() - began
         raise
@@ -144,12 +150,17 @@ def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
         frame_count=count,
         fps=source.fps,
         seconds=source.seconds,
-        decoder="pyav",
+        decoder=decoder,
         sha256=sha256,
         decoding_s=time.perf_counter() - began,
         concealed=damage.concealed,
         missing=damage.missing,
     )
+
+
+def decode_by_pyav(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
+    """As `decode`, but never by decord, for a file on which the decoder hung or crashed."""
+    return decode(path, replace(sampling, decoder="pyav"))
 
 
 def warm_up() -> None:
@@ -161,13 +172,17 @@ def _sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_samples(source: Source, sampling: Sampling) -> tuple[Samples, Damage]:
+def _read_samples(source: Source, sampling: Sampling) -> tuple[Decoder, Samples, Damage]:
     samples, damage = _read_by_pyav(source, sampling)
     if damage:
         if sampling.damaged == "fail":
             raise VideoError(str(damage))
         samples, damage = _read_by_pyav(source, sampling, conceal=True)
-    return samples, damage
+    elif sampling.decoder == "decord":
+        *_, count = samples
+        with suppress(DecordDoubt):
+            return "decord", _sample(official_pictures(source, count), count, sampling), damage
+    return "pyav", samples, damage
 
 
 def _read_by_pyav(

@@ -20,6 +20,12 @@ from .spatial import STD as SPATIAL_STD
 EXTRACTION_VERSION = 2
 """Part of every identity; raise it with any change of code that changes the features."""
 
+DECODERS = {
+    "pyav": "in order, by PyAV",
+    "decord": "in order; decord, and PyAV where decord is unfit",
+}
+"""What an identity says of `extract.decode.decoder`."""
+
 FRAME_SAMPLERS = {
     "middles": "middles of equal segments",
     "official": "middles of equal segments by the official formula",
@@ -55,7 +61,7 @@ def features_identity(
         {
             "version": EXTRACTION_VERSION,
             "precision": settings.precision,
-            "decoding": "in order, by PyAV",
+            "decoding": DECODERS[settings.decode.decoder],
             "damaged": settings.decode.damaged,
             "spatial": {
                 "weights": hashes.vit,

@@ -326,12 +326,13 @@ def test_checkpoint_of_other_backbones_is_refused(
 
 def test_the_features_are_the_checkpoints_and_the_way_to_them_the_users(folder: Path) -> None:
     changes = ("spatial.frames=3", "decode.processes=2", "decode.timeout_s=5", "device=cpu")
-    changes += ("decode.damaged=score",)
+    changes += ("decode.damaged=score", "decode.decoder=decord")
     settings = load_config(None, [f"extract.{change}" for change in changes])[0].extract
     found = Scorer(folder / "checkpoint", settings, device="cpu").settings
     assert found.spatial.frames == SETTINGS.spatial.frames
     assert found.motion == SETTINGS.motion
-    assert (found.decode, found.device) == (settings.decode, "cpu")
+    decode = settings.decode.model_copy(update={"decoder": "pyav"})  # as of the training
+    assert (found.decode, found.device) == (decode, "cpu")
 
 
 def test_damaged_video_is_rated_if_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
@@ -355,7 +356,8 @@ def test_a_checkpoint_of_before_damaged_videos_were_scored_is_read(
 ) -> None:
     checkpoint = shutil.copytree(folder / "checkpoint", tmp_path / "checkpoint")
     info = read_info(checkpoint)
-    del info.extract["decode"]["damaged"]
+    for key in ("damaged", "decoder"):
+        del info.extract["decode"][key]
     write_info(info, checkpoint)
     assert Scorer(checkpoint, device="cpu").settings.decode == SETTINGS.decode
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ def settings(processes: int = 1, timeout_s: float = 30, videos_per_process: int 
         timeout_s=timeout_s,
         videos_per_process=videos_per_process,
         damaged="fail",
+        decoder="pyav",
     )
 
 
@@ -113,6 +115,16 @@ def test_video_that_the_second_decoder_refuses_has_failed(stand_ins) -> None:
         (outcome,) = pool.decode_all(["crash"])  # PyAV does not find such a file
     assert isinstance(outcome, VideoError)
     assert str(outcome).startswith("crashed the decoder (SIGSEGV); on the second try: cannot")
+
+
+def test_the_second_try_is_never_by_decord(stand_ins, video, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    video.rename("crash-a.mp4")
+    sampling = replace(SAMPLING, decoder="decord")
+    with DecodePool(sampling, settings(), stand_ins.behave) as pool:
+        assert pool.submit("crash-a.mp4").result().decoder == "pyav"
+    with DecodePool(sampling, settings()) as pool:
+        assert pool.submit("crash-a.mp4").result().decoder == "decord"
 
 
 def test_a_hang_does_not_hold_up_the_other_process(stand_ins) -> None:
@@ -246,7 +258,9 @@ from finevq.extract.decode.pool import DecodePool
 from finevq.extract.settings import DecodeSettings
 
 if __name__ == "__main__":
-    settings = DecodeSettings(processes=1, timeout_s=60, videos_per_process=100, damaged="fail")
+    settings = DecodeSettings(
+        processes=1, timeout_s=60, videos_per_process=100, damaged="fail", decoder="pyav"
+    )
     with DecodePool(None, settings, pool_decoders.behave) as pool:
         print(pool.submit("a").result().split()[0], flush=True)
         pool.submit(sys.argv[2]).result()

@@ -55,8 +55,8 @@ def test_features_have_the_announced_shapes_and_name_their_source(
 
 
 def test_how_videos_are_decoded_is_as_set() -> None:
-    changed = Encoder(settings("decode.damaged=score")).sampling
-    assert changed.damaged == "score"
+    changed = Encoder(settings("decode.damaged=score", "decode.decoder=decord")).sampling
+    assert (changed.damaged, changed.decoder) == ("score", "decord")
 
 
 def test_company_and_order_cannot_change_features(encoder: Encoder, video: Path) -> None:
