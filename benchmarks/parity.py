@@ -23,7 +23,7 @@ import torch
 from finevq.config import load_config
 from finevq.evaluate.predict.official import import_checkpoint
 from finevq.extract.decode.probe import probe
-from finevq.extract.decode.readers import decord_pictures
+from finevq.extract.decode.reader import Reader
 from finevq.extract.decode.video import decode
 from finevq.extract.encode.encoder import Encoder
 from finevq.extract.settings import ExtractSettings
@@ -89,7 +89,7 @@ def digest(array: np.ndarray) -> str:
 
 def compare_frames(tally: Tally, path: Path, expected: dict[str, Any], resized: np.ndarray) -> None:
     wanted = set(expected["frame_indices"])
-    pictures = enumerate(decord_pictures(probe(path)))
+    pictures = enumerate(Reader(probe(path)))
     frames = [picture() for number, picture in pictures if number in wanted]
     for frame, sha256 in zip(frames, expected["decoded_rgb_sha256"], strict=True):
         tally.equal("decoded frames", digest(frame) == sha256)

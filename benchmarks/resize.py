@@ -23,7 +23,7 @@ from finevq.errors import VideoError
 from finevq.evaluate.predict.predictor import Predictor
 from finevq.extract.decode import video as decoding
 from finevq.extract.decode.probe import probe
-from finevq.extract.decode.readers import pyav_pictures
+from finevq.extract.decode.reader import Reader
 from finevq.extract.decode.video import _bilinear
 from finevq.extract.encode.embedded import embedded_slowfast, embedded_vit
 from finevq.extract.encode.encoder import Encoder
@@ -81,7 +81,7 @@ def video_frames(folder: Path) -> list[np.ndarray]:
     frames = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
-            frames.append(np.ascontiguousarray(next(pyav_pictures(probe(path)))()))
+            frames.append(np.ascontiguousarray(next(iter(Reader(probe(path))))()))
         except (VideoError, StopIteration):
             print(f"left out, no video: {path.name}")
     return frames

@@ -20,6 +20,8 @@ class Source:
         fps: Frames a second, None where the file does not say.
         seconds: Duration, None where the file does not say.
         decoder: Name of the decoder that read it.
+        concealed: Number of frames that the decoder made up because they are damaged.
+        missing: Number of frames that the file should show and that it did not give.
     """
 
     sha256: str
@@ -27,6 +29,8 @@ class Source:
     fps: float | None
     seconds: float | None
     decoder: str
+    concealed: int = 0
+    missing: int = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -350,11 +350,13 @@ class FeatureStore:
 
         Returns:
             url, digest, identity (its content), shapes, dtype, rows_per_shard; the numbers of
-            shards (planned), committed (shards), planned, ok, failed and pending (videos); bytes
+            shards (planned), committed (shards), planned, ok, failed and pending (videos);
+            damaged_videos (of the ok ones), concealed_frames and missing_frames (of these); bytes
             (of tokens.zarr on disk); failures (reason -> number of videos, most frequent first).
         """
         plan, records = self._plan_files.plan, self.records().values()
         status = Counter(record.status for record in records)
+        sources = [rec.source for rec in records if rec.status == "ok" and rec.source is not None]
         reasons = Counter(rec.reason for rec in records if rec.reason is not None)
         return {
             "url": self.url,
@@ -369,6 +371,9 @@ class FeatureStore:
             "ok": status["ok"],
             "failed": status["failed"],
             "pending": len(plan.videos) - len(records),
+            "damaged_videos": sum(source.concealed + source.missing > 0 for source in sources),
+            "concealed_frames": sum(source.concealed for source in sources),
+            "missing_frames": sum(source.missing for source in sources),
             "bytes": self._folder.size(GROUP),
             "failures": dict(reasons.most_common()),
         }

@@ -110,7 +110,8 @@ def _card_text(card: "ScoreCard") -> str:
     if card.error is not None:
         return f"{card.video}: {card.error}"
     low, high = card.scale
-    lines = [f"{card.video} (scores from {low:g} to {high:g})"]
+    damage = f"; {card.damage}" if card.damage else ""
+    lines = [f"{card.video} (scores from {low:g} to {high:g}{damage})"]
     for name, one in card.ratings.items():
         note = "  (the word and the score disagree)" if one.disagrees else ""
         lines.append(f"  {name:9}{one.score:7.1f}  {one.level}{note}")

@@ -25,11 +25,13 @@ class MotionSettings(BaseModel, extra="forbid", frozen=True, strict=True):
 
 
 class DecodeSettings(BaseModel, extra="forbid", frozen=True, strict=True):
-    """The child processes that decode."""
+    """The child processes that decode, and what becomes of damaged videos."""
 
     processes: int = Field(ge=1)
     timeout_s: float = Field(gt=0)
     videos_per_process: int = Field(ge=1)
+    damaged: Literal["fail", "score"]
+    decoder: Literal["pyav", "decord"]
 
 
 class SlurmSettings(BaseModel, extra="forbid", frozen=True, strict=True):

@@ -14,7 +14,9 @@ from ...errors import VideoError
 
 
 def decode_frames(path: Path) -> Iterator[Any]:
-    """The frames of the first video stream, as `av.VideoFrame`, in the order they are shown.
+    """The frames of the best video stream, as `av.VideoFrame`, in the order they are shown.
+
+    It is the stream that extraction takes: not cover art, and of several the largest.
 
     Raises:
         VideoError: no such file, no video stream in it, or no frame that can be decoded.
@@ -22,9 +24,9 @@ def decode_frames(path: Path) -> Iterator[Any]:
     count = 0
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
+            stream: Any = container.streams.best("video")
+            if stream is None:
                 raise VideoError(f"{path}: no video stream")
-            stream = container.streams.video[0]
             stream.thread_type = "SLICE"  # frame threads hold many frames of a 4K video
             for frame in container.decode(stream):
                 count += 1

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ...errors import VideoError
 from ...extract.decode.probe import probe
-from ...extract.decode.readers import pyav_pictures
+from ...extract.decode.reader import Reader
 from ...extract.decode.sampling import segment_middles
 
 HEIGHT = 144
@@ -25,7 +25,7 @@ def thumbnails(path: Path | str, count: int) -> list[str]:
     try:
         source = probe(path)
         indices = segment_middles(source.frames, count)
-        pictures = pyav_pictures(source)
+        pictures = iter(Reader(source))
         try:
             decoded = {
                 index: picture()

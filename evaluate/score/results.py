@@ -15,7 +15,7 @@ from ...errors import DatasetError
 from .scorecard import ScoreCard
 
 _LEVELS = [f"{dimension}_level" for dimension in DIMENSIONS]
-_COLUMNS = ["video", *DIMENSIONS, *_LEVELS, "error", "checkpoint"]
+_COLUMNS = ["video", *DIMENSIONS, *_LEVELS, "error", "concealed", "missing", "checkpoint"]
 _KEYS = {"checkpoint", *(field.name for field in fields(ScoreCard))}
 
 
@@ -173,4 +173,5 @@ def _csv_line(cells: Sequence[Any]) -> str:
 def _cells(card: ScoreCard) -> list[Any]:
     ratings = [card.ratings.get(dimension) for dimension in DIMENSIONS]
     scores = ["" if r is None else r.score for r in ratings]
-    return [card.video, *scores, *("" if r is None else r.level for r in ratings), card.error or ""]
+    levels = ["" if r is None else r.level for r in ratings]
+    return [card.video, *scores, *levels, card.error or "", card.concealed, card.missing]

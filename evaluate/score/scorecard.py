@@ -61,6 +61,8 @@ class ScoreCard:
         error: why the file could not be rated, else None.
         replies: to the yes-or-no question of each of the five distortions.
         seconds: the video's duration, None where its file does not say.
+        concealed: number of its frames that the decoder made up because they are damaged.
+        missing: number of its frames that the file should show and that it did not give.
     """
 
     video: str
@@ -69,3 +71,12 @@ class ScoreCard:
     error: str | None = None
     replies: list[Reply] = field(default_factory=list)
     seconds: float | None = None
+    concealed: int = 0
+    missing: int = 0
+
+    @property
+    def damage(self) -> str | None:
+        """What the ratings of a damaged video leave out or make up, in words; None if intact."""
+        if not self.concealed + self.missing:
+            return None
+        return f"damaged: {self.concealed} frames concealed, {self.missing} missing"

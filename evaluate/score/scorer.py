@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from ...cache.identity import Identity
 from ...cache.records import Failure
 from ...cache.values import as_read
 from ...dataset.questions import LEVELS, classify, level
@@ -46,25 +48,28 @@ class Scorer:
         Args:
             checkpoint: its folder; None for the small one that ships (docs/small-model.md).
             settings: say on which device, with which attention and whether compiled the backbones
-                run, and how files are decoded; the checkpoint decides all else. None: a GPU where
-                there is one, nothing compiled, decoding as for the checkpoint.
+                run, in which processes files are decoded, and whether damaged ones are rated; the
+                checkpoint decides all else. None: a GPU where there is one, nothing compiled, the
+                rest as for the checkpoint.
             device: of the language model: "auto", "cpu" or "cuda".
             max_tokens: of a sequence, see `Predictor`.
 
         Raises:
             CheckpointError: the checkpoint is missing or damaged, or this installation no longer
                 makes the features that it was trained on.
-            ConfigError: a device does not exist.
+            ConfigError: a device, or the decoder that the checkpoint needs, is not there.
         """
         if checkpoint is None:
             LOG.warning("no checkpoint named: the small one that ships rates (docs/small-model.md)")
         folder = SHIPPED if checkpoint is None else Path(checkpoint)
         placed = pick_device(device, "train.device")
         model, packer, self.info = load_checkpoint(folder)
-        self.settings = _merged(ExtractSettings.model_validate(self.info.extract), settings)
+        self.settings = _merged(_stored_settings(self.info.extract), settings)
         self.encoder = Encoder(self.settings)
-        differences = self.info.identity.difference(self.encoder.identity)
-        if differences:
+        made = self.encoder.identity.content
+        # Which videos get features may differ from the training.
+        trained = Identity(self.info.identity.content | {"damaged": made["damaged"]})
+        if differences := trained.difference(self.encoder.identity):
             raise CheckpointError(
                 f"{folder}: was trained on features that this installation does not make: "
                 f"{'; '.join(differences[:3])}"
@@ -103,6 +108,8 @@ class Scorer:
             {answer.prompt.item: self._rating(answer) for answer in scores},
             replies=[Reply(a.prompt.item, a.choice, _by_option(a)) for a in replies],
             seconds=outcome.seconds,
+            concealed=outcome.concealed,
+            missing=outcome.missing,
         )
 
     def _answers(self, video: DecodedVideo) -> list[Answer] | Failure:
@@ -151,14 +158,21 @@ def prompts(profile: ProfileName) -> list[Prompt]:
     return [rating(dimension, profile=profile) for dimension in DIMENSIONS] + questions
 
 
+def _stored_settings(extract: dict[str, Any]) -> ExtractSettings:
+    """The settings of a checkpoint; keys of `decode` that an early one lacks had these values."""
+    decode = {"damaged": "fail", "decoder": "pyav"} | extract["decode"]
+    return ExtractSettings.model_validate(extract | {"decode": decode})
+
+
 def _merged(features: ExtractSettings, run: ExtractSettings | None) -> ExtractSettings:
     """The settings that make a checkpoint's features on the device, and as fast, as `run` says."""
     attention = "sdpa" if run is None else run.spatial.attention
+    decode = features.decode if run is None else run.decode
     return features.model_copy(
         update={
             "device": "auto" if run is None else run.device,
             "compile": run is not None and run.compile,
-            "decode": features.decode if run is None else run.decode,
+            "decode": decode.model_copy(update={"decoder": features.decode.decoder}),
             "spatial": features.spatial.model_copy(update={"attention": attention}),
         }
     )

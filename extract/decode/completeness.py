@@ -4,7 +4,6 @@ Decoders do not notice: they take a file that was cut off for a shorter video. A
 declares no length (raw streams, Ogg, GIF, live recordings) counts as complete.
 """
 
-import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,14 +54,18 @@ def _check_duration(end: float, declared: float) -> None:
 
 def _matroska_size(file: Path) -> int:
     """The size in bytes that a Matroska file declares; 0 where it does not (live recordings)."""
+    end, size = 0, file.stat().st_size
     with file.open("rb") as stream:
         for expected in (0x1A45DFA3, 0x18538067):  # the EBML header, then the segment
+            if end > size:
+                break  # a damaged header may declare more than a file system can seek to
+            stream.seek(end)
             identifier, _ = _ebml_number(stream, keep_marker=True)
-            size, unknown = _ebml_number(stream, keep_marker=False)
+            length, unknown = _ebml_number(stream, keep_marker=False)
             if identifier != expected or unknown:
                 return 0
-            stream.seek(size, os.SEEK_CUR)
-        return stream.tell()
+            end = stream.tell() + length
+    return end
 
 
 def _ebml_number(stream: BinaryIO, *, keep_marker: bool) -> tuple[int, bool]:
@@ -81,10 +84,12 @@ def _transport_size(file: Path) -> int:
     size, sync = file.stat().st_size, b"\x47"
     with file.open("rb") as stream:
         head = stream.read(2048)
-        for start, length in ((0, 188), (4, 192), (0, 204)):  # as broadcast, on discs, with parity
+        # As broadcast, with parity behind each packet, and on discs, with a time before each.
+        for start, length in ((0, 188), (0, 204), (4, 192)):
             if head[start::length].strip(sync) or len(head) <= start + 2 * length:
                 continue
-            stream.seek(size - (size - start) % length)
+            last = size - 1 - (size - 1 - start) % length
+            stream.seek(last)
             # What begins there is no packet where padding or other data follow the last one.
-            return stream.tell() + length if stream.read(1) == sync else 0
+            return last - start + length if stream.read(1) == sync else 0
     return 0

@@ -2,9 +2,9 @@
 
 A decoder is native code that reads files from strangers, so each video is decoded in a child
 process. A process that takes too long is killed, even while it holds the GIL; one that was killed
-or crashed is replaced. Its video is then decoded once more, by the second decoder alone; if that
-goes wrong too, the video has failed. After a fixed number of videos a process is replaced in any
-case, because decoders leak. A child dies with its parent, however the parent ends (Linux).
+or crashed is replaced. Its video is then decoded once more, by PyAV; if that goes wrong too, the
+video has failed. After a fixed number of videos a process is replaced in any case, because decoders
+leak. A child dies with its parent, however the parent ends (Linux).
 
 The children are spawned, not forked: a fork would copy the locks of the parent's threads (CUDA,
 Dask) in whatever state they are. Hence a script that uses a pool needs the usual
@@ -23,8 +23,8 @@ from typing import Any, Self
 from pebble import ProcessExpired, ProcessPool
 
 from ...errors import VideoError
+from ..orphan import end_with_parent
 from ..settings import DecodeSettings
-from .orphan import end_with_parent
 from .video import DecodedVideo, Sampling, decode, decode_by_pyav, warm_up
 
 LOOK_AHEAD = 2
@@ -60,7 +60,7 @@ class DecodePool:
             settings: Number of processes, seconds that a video may take, and videos after which a
                 process is replaced.
             decoder: Decodes every video.
-            second: Decodes those on which `decoder` hung or crashed.
+            second: The second try with those on which `decoder` hung or crashed.
         """
         self.sampling = sampling
         self._settings = settings
@@ -110,7 +110,7 @@ class DecodePool:
 
         Returns:
             A future of the decoded video, or of a VideoError that says why there is none: the file
-            is damaged, or both decoders hung or crashed. The future raises for a bug alone, or if
+            is damaged, or decoding hung or crashed twice. The future raises for a bug alone, or if
             the pool ends first.
         """
         future: Future[Outcome] = Future()
@@ -147,7 +147,7 @@ class DecodePool:
         *,
         retried: bool = False,
     ) -> None:
-        """Schedule the next decoder.
+        """Schedule the next try.
 
         A process that got a SIGKILL was most likely ended from outside, for example because the
         machine ran out of memory. Then the same decoder gets a second chance, so that the features
@@ -156,7 +156,7 @@ class DecodePool:
         Args:
             path: The video file.
             future: Where the outcome goes.
-            failures: How the decoders before this one ended.
+            failures: How the tries before this one ended.
             retried: Whether this is the second chance.
         """
         child = self._starter.submit(
@@ -215,8 +215,8 @@ class DecodePool:
 
 
 def _failure(*tries: VideoError) -> VideoError:
-    """One error of all that the decoders said, in the order of the tries."""
-    failure = VideoError("; with the second decoder: ".join(map(str, tries)))
+    """One error of all that the tries said, in their order."""
+    failure = VideoError("; on the second try: ".join(map(str, tries)))
     failure.decoding_s = sum(error.decoding_s for error in tries)
     return failure
 

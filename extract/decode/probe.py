@@ -76,12 +76,11 @@ class _Packets:
     file_end: float = -math.inf  # when the last packet of any stream ends
     first_frame: Any = None
 
-    def add(self, packet: Any) -> None:
+    def add(self, packet: Any, codec: str) -> None:
         self.seen += 1
         self.discarded += packet.is_discard
         self.corrupt += packet.is_corrupt
-        # A packet without bytes stands for a frame that was dropped on recording.
-        if packet.size and not packet.is_discard:
+        if is_shown(packet, codec):
             self.shown += 1
             if (times := _times(packet)) is not None:
                 self.start = min(self.start, times[0])
@@ -133,6 +132,36 @@ def open_video(path: str) -> Iterator[Any]:
             raise VideoError(f"is damaged or cut off: {error.strerror}") from error
 
 
+def is_shown(packet: Any, codec: str) -> bool:
+    """Whether the frame of a packet is to be shown.
+
+    It is not if the packet has no bytes, because a frame was dropped on recording; if an edit list
+    hides it; and if VP8 or VP9 only keep it for others to refer to.
+    """
+    if not packet.size or packet.is_discard:
+        return False
+    head = memoryview(packet)
+    if codec == "vp8":
+        return bool(head[0] >> 4 & 1)
+    if codec == "vp9":
+        return _vp9_is_shown(head)
+    return True
+
+
+def _vp9_is_shown(data: memoryview) -> bool:
+    """By the first bits of VP9's uncompressed header (section 6.2 of its specification)."""
+    if data[-1] >> 5 == 0b110:
+        return True  # a superframe: the last of its frames is shown
+    bits = f"{int.from_bytes(data[:2].tobytes().ljust(2, bytes(1)), 'big'):016b}"
+    at = 5 if bits[2:4] == "11" else 4  # a reserved bit follows profile 3
+    shows_existing, shown = bits[at] == "1", bits[at + 2] == "1"
+    return shows_existing or shown
+
+
+def _codec(stream: Any) -> str:
+    return str(stream.codec_context.codec.canonical_name)
+
+
 def _check_file(file: Path) -> None:
     try:
         size = file.stat().st_size
@@ -156,7 +185,7 @@ def _check_is_video(container: Any) -> None:
 
 
 def _read_packets(container: Any, stream: Any) -> _Packets:
-    packets = _Packets()
+    packets, codec = _Packets(), _codec(stream)
     stream.thread_type = "NONE"
     for packet in container.demux():
         if packet.size == 0 and packet.dts is None:
@@ -164,7 +193,7 @@ def _read_packets(container: Any, stream: Any) -> _Packets:
         if (times := _times(packet)) is not None:
             packets.file_end = max(packets.file_end, times[1])
         if packet.stream_index == stream.index:
-            packets.add(packet)
+            packets.add(packet, codec)
             if packets.first_frame is None and packet.size:
                 packets.first_frame = _first_frame(stream, packet)
     if packets.first_frame is None and packets.seen:
@@ -205,7 +234,7 @@ def _describe(path: str, container: Any, stream: Any, packets: _Packets) -> Sour
     return Source(
         path=path,
         container=container.format.name,
-        codec=stream.codec_context.codec.canonical_name,
+        codec=_codec(stream),
         stream=stream.index,
         video_streams=len(container.streams.video),
         frames=packets.shown,

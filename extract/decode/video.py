@@ -1,8 +1,8 @@
 """Decoding one video, once and in order, into the pixels that both backbones need.
 
-Decord decodes first. PyAV decodes the files that decord is known to get wrong, those that it
-refuses, and those about which it prints a warning. With either decoder a damaged video is an error:
-no frame is skipped, concealed or replaced by its neighbour.
+A damaged video is an error: no frame is skipped, concealed or replaced by its neighbour. If its
+score is asked for all the same, it is read once more, for the frames that a player shows, and how
+many of them are concealed or missing is told.
 
 Memory holds the sampled frames and a few more, however long the video is; a video whose every frame
 is sampled is refused if it is too long. The number of frames is known for certain only at the end.
@@ -13,9 +13,9 @@ sampled by the right number.
 import hashlib
 import os
 import time
-from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
@@ -26,9 +26,10 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from ...errors import VideoError
+from .official import DecordDoubt, official_pictures
 from .pieces import pieces
 from .probe import Source, probe
-from .readers import DecordDoubt, Picture, decord_defect, decord_pictures, pyav_pictures
+from .reader import Damage, Picture, Reader
 from .sampling import clip_windows, official_middles, official_whole, segment_middles
 
 Pixels = NDArray[np.uint8]
@@ -36,7 +37,7 @@ Pixels = NDArray[np.uint8]
 Samples = tuple[Pixels, Pixels, int]
 """The sampled frames, the sampled clips, and the number of frames of the whole video."""
 
-Decoder = Literal["decord", "pyav"]
+Decoder = Literal["pyav", "decord"]
 
 WHOLE_LIMIT = 1024
 """Frames of the longest video that is kept whole: 34 seconds at 30 frames a second.
@@ -60,6 +61,10 @@ class Sampling:
         clip_size: In mode "clips": height and width of their frames in pixels.
         pieces: Whether a single frame is a square of pieces (`finevq.extract.decode.pieces`), and
             not the whole frame resized.
+        damaged: What a video with damaged frames is: a failure ("fail"), or samples of the frames
+            that a player shows, damaged ones among them ("score").
+        decoder: Which library gives the pixels of sound videos: PyAV ("pyav"), or that of the
+            official code where it can be trusted ("decord"), see `official`.
     """
 
     frames: int
@@ -69,6 +74,8 @@ class Sampling:
     clips: int
     clip_size: int
     pieces: bool = False
+    damaged: Literal["fail", "score"] = "fail"
+    decoder: Decoder = "pyav"
 
     def middles(self, count: int) -> list[int]:
         """Indices of the single frames in a video of `count` frames."""
@@ -93,9 +100,12 @@ class DecodedVideo:
         frame_count: Frames of the whole video, as decoded.
         fps: Average frames per second, or None if the file does not say.
         seconds: Duration in seconds, or None if the file does not say.
-        decoder: The decoder that gave the pixels.
+        decoder: The library that gave the pixels.
         sha256: Of the file's bytes, in hexadecimal.
         decoding_s: Seconds that probing, hashing and decoding took.
+        concealed: Frames that the decoder made up, in part or whole.
+        missing: Frames that the file should show and that it did not give. Both are 0 unless
+            damaged videos are to be scored.
     """
 
     frames: Pixels
@@ -106,12 +116,12 @@ class DecodedVideo:
     decoder: Decoder
     sha256: str
     decoding_s: float
+    concealed: int = 0
+    missing: int = 0
 
 
 def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
     """Decode a video and keep the sampled frames.
-
-    While decord works, nothing that the process prints to standard error appears.
 
     Args:
         path: The video file.
@@ -121,31 +131,14 @@ def decode(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
         The sampled frames and clips, turned upright and resized without keeping the aspect ratio.
 
     Raises:
-        VideoError: The file is unreadable, damaged, cut off or no video, or it is too long to be
-            kept whole; the message says which.
+        VideoError: The file is unreadable, damaged (see `Sampling`), cut off or no video, or it is
+            too long to be kept whole; the message says which.
     """
-    return _decode_file(path, sampling, _read_samples)
-
-
-def decode_by_pyav(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
-    """As `decode`, without decord, for a file on which decord hung or crashed."""
-    return _decode_file(path, sampling, _read_samples_by_pyav)
-
-
-def warm_up() -> None:
-    """Do nothing: a process that calls this has imported all that decoding needs."""
-
-
-def _decode_file(
-    path: str | os.PathLike[str],
-    sampling: Sampling,
-    read_samples: Callable[[Source, Sampling], tuple[Decoder, Samples]],
-) -> DecodedVideo:
     began = time.perf_counter()
     try:
         source = probe(path)
         sha256 = _sha256(source.path)
-        decoder, (frames, clips, count) = read_samples(source, sampling)
+        decoder, (frames, clips, count), damage = _read_samples(source, sampling)
     except VideoError as error:
         error.decoding_s = time.perf_counter() - began
         raise
@@ -160,7 +153,18 @@ def _decode_file(
         decoder=decoder,
         sha256=sha256,
         decoding_s=time.perf_counter() - began,
+        concealed=damage.concealed,
+        missing=damage.missing,
     )
+
+
+def decode_by_pyav(path: str | os.PathLike[str], sampling: Sampling) -> DecodedVideo:
+    """As `decode`, but never by decord, for a file on which the decoder hung or crashed."""
+    return decode(path, replace(sampling, decoder="pyav"))
+
+
+def warm_up() -> None:
+    """Do nothing: a process that calls this has imported all that decoding needs."""
 
 
 def _sha256(path: str) -> str:
@@ -168,24 +172,31 @@ def _sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_samples(source: Source, sampling: Sampling) -> tuple[Decoder, Samples]:
-    if decord_defect(source) is None:
-        try:
-            # Another number of frames than the expected one raises: no second pass is needed.
-            return "decord", _sample(decord_pictures(source), source.frames, sampling)
-        except DecordDoubt:
-            pass  # PyAV decodes strictly: if the file is damaged, it says how
-    return _read_samples_by_pyav(source, sampling)
+def _read_samples(source: Source, sampling: Sampling) -> tuple[Decoder, Samples, Damage]:
+    samples, damage = _read_by_pyav(source, sampling)
+    if damage:
+        if sampling.damaged == "fail":
+            raise VideoError(str(damage))
+        samples, damage = _read_by_pyav(source, sampling, conceal=True)
+    elif sampling.decoder == "decord":
+        *_, count = samples
+        with suppress(DecordDoubt):
+            return "decord", _sample(official_pictures(source, count), count, sampling), damage
+    return "pyav", samples, damage
 
 
-def _read_samples_by_pyav(source: Source, sampling: Sampling) -> tuple[Decoder, Samples]:
+def _read_by_pyav(
+    source: Source, sampling: Sampling, *, conceal: bool = False
+) -> tuple[Samples, Damage]:
+    """The samples and the damage; of a damaged video the samples are right only with `conceal`."""
     expected = source.frames
     for _ in range(2):
-        frames, clips, count = _sample(pyav_pictures(source), expected, sampling)
-        if count == 0:
-            raise VideoError("is damaged: none of its frames can be decoded")
-        if count == expected:
-            return "pyav", (frames, clips, count)
+        reader = Reader(source, conceal=conceal)
+        frames, clips, count = _sample(iter(reader), expected, sampling)
+        if conceal and count == 0:
+            raise VideoError(str(reader.damage))
+        if count == expected or (reader.damage and not conceal):
+            return (frames, clips, count), reader.damage
         expected = count
     raise VideoError("has another number of frames each time it is decoded")
 

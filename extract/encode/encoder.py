@@ -9,6 +9,7 @@ import torch
 
 from ...cache.records import Failure, Features, Source
 from ...errors import ConfigError
+from ..decode.official import check_decoder
 from ..decode.video import DecodedVideo, Sampling
 from ..device import check_device
 from ..settings import ExtractSettings
@@ -33,11 +34,12 @@ class Encoder:
         """Load the backbones onto the device, in the dtype that `precision` names.
 
         Raises:
-            ConfigError: a device, flash-attention or a compiler that is not there, or settings that
-                do not go together.
+            ConfigError: a device, a decoder, flash-attention or a compiler that is not there, or
+                settings that do not go together.
             CheckpointError: weights that are missing, damaged or of another architecture.
         """
         self.settings = settings
+        check_decoder(settings.decode)
         self.device = check_device(settings)
         backbones = load_backbones(settings, self.device)
         self.spatial, self.motion = backbones.spatial, backbones.motion
@@ -78,6 +80,8 @@ class Encoder:
             clips=self.settings.motion.clips,
             clip_size=self.settings.motion.size,
             pieces=self.pieces,
+            damaged=self.settings.decode.damaged,
+            decoder=self.settings.decode.decoder,
         )
 
     @property
@@ -157,7 +161,7 @@ def _black_video(sampling: Sampling) -> DecodedVideo:
         frame_count=8,
         fps=None,
         seconds=None,
-        decoder="decord",
+        decoder="pyav",
         sha256="",
         decoding_s=0.0,
     )
@@ -170,4 +174,6 @@ def _source(video: DecodedVideo) -> Source:
         fps=video.fps if video.fps is None or math.isfinite(video.fps) else None,
         seconds=video.seconds,
         decoder=video.decoder,
+        concealed=video.concealed,
+        missing=video.missing,
     )

@@ -17,8 +17,14 @@ from .motion import STD as MOTION_STD
 from .spatial import MEAN as SPATIAL_MEAN
 from .spatial import STD as SPATIAL_STD
 
-EXTRACTION_VERSION = 1
+EXTRACTION_VERSION = 2
 """Part of every identity; raise it with any change of code that changes the features."""
+
+DECODERS = {
+    "pyav": "in order, by PyAV",
+    "decord": "in order; decord, and PyAV where decord is unfit",
+}
+"""What an identity says of `extract.decode.decoder`."""
 
 FRAME_SAMPLERS = {
     "middles": "middles of equal segments",
@@ -55,7 +61,8 @@ def features_identity(
         {
             "version": EXTRACTION_VERSION,
             "precision": settings.precision,
-            "decoding": "in order; decord, and PyAV where decord is unfit",
+            "decoding": DECODERS[settings.decode.decoder],
+            "damaged": settings.decode.damaged,
             "spatial": {
                 "weights": hashes.vit,
                 "adapter": hashes.adapter,

@@ -75,6 +75,16 @@ def test_impossible_records_are_refused(
         parse_commit(json.dumps(body).encode(), 2, "here")
 
 
+def test_commits_of_before_damaged_videos_were_scored_are_of_intact_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("finevq.cache.commits._digest", lambda body: "same")
+    body = json.loads(commit_bytes(2, {8: OK}))
+    for count in ("concealed", "missing"):
+        assert body["rows"]["8"]["source"].pop(count) == 0
+    assert parse_commit(json.dumps(body).encode(), 2, "here") == {8: OK}
+
+
 @pytest.mark.parametrize("frames", ["240", 24.5, None])
 def test_source_checks_its_types(frames: Any) -> None:
     with pytest.raises(ValueError, match="frames"):

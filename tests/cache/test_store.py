@@ -1,5 +1,6 @@
 """A store is opened, made and described, and goes to other processes."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ import pytest
 from finevq.cache.care.readable import ReadableStore
 from finevq.cache.care.verify import verify
 from finevq.cache.identity import Identity
+from finevq.cache.records import Features
 from finevq.cache.settings import CacheSettings
 from finevq.cache.store import FeatureStore
 from finevq.errors import IdentityMismatch, StoreError
@@ -39,6 +41,23 @@ def test_info_counts(full_store: FeatureStore) -> None:
     assert (info["shapes"], info["dtype"]) == (_made.SHAPES, "float16")
     stored = _made.files(full_store)
     assert info["bytes"] >= sum(len(d) for name, d in stored.items() if "tokens" in name)
+
+
+def test_info_counts_the_frames_that_damaged_videos_lack(make_store: MakeStore) -> None:
+    store = make_store()
+    store.plan(_made.videos(3))
+    results = _made.results(_made.videos(3))
+    for video, (concealed, missing) in zip(results, [(3, 0), (0, 0), (1, 2)], strict=True):
+        found = results[video]
+        assert isinstance(found, Features)
+        source = dataclasses.replace(found.source, concealed=concealed, missing=missing)
+        results[video] = dataclasses.replace(found, source=source)
+    for shard in store.pending():
+        rows = store.shard_rows(shard).values()
+        store.write_shard(shard, {video: results[video] for video in rows})
+    info = FeatureStore.open(store.url).info()
+    counts = ("ok", "damaged_videos", "concealed_frames", "missing_frames")
+    assert [info[key] for key in counts] == [3, 2, 4, 2]
 
 
 def test_open_without_a_store_says_what_to_do(tmp_path: Path) -> None:

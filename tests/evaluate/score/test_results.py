@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -42,6 +43,14 @@ def test_a_second_run_goes_on(tmp_path: Path, suffix: str) -> None:
     written(path, card("c.mp4"))
     assert path.read_bytes().startswith(before)
     assert left(path, "a,b.mp4", "c.mp4") == []
+
+
+def test_damage_stands_beside_the_scores(tmp_path: Path) -> None:
+    damaged = replace(card("a.mp4"), concealed=14, missing=2)
+    table = pd.read_csv(written(tmp_path / "o.csv", damaged, card("b.mp4")))
+    assert table[["concealed", "missing"]].to_numpy().tolist() == [[14, 2], [0, 0]]
+    (line,) = written(tmp_path / "o.jsonl", damaged).read_text().splitlines()
+    assert json.loads(line).items() >= {"concealed": 14, "missing": 2}.items()
 
 
 @each_kind

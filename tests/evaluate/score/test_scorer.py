@@ -326,11 +326,40 @@ def test_checkpoint_of_other_backbones_is_refused(
 
 def test_the_features_are_the_checkpoints_and_the_way_to_them_the_users(folder: Path) -> None:
     changes = ("spatial.frames=3", "decode.processes=2", "decode.timeout_s=5", "device=cpu")
+    changes += ("decode.damaged=score", "decode.decoder=decord")
     settings = load_config(None, [f"extract.{change}" for change in changes])[0].extract
     found = Scorer(folder / "checkpoint", settings, device="cpu").settings
     assert found.spatial.frames == SETTINGS.spatial.frames
     assert found.motion == SETTINGS.motion
-    assert (found.decode, found.device) == (settings.decode, "cpu")
+    decode = settings.decode.model_copy(update={"decoder": "pyav"})  # as of the training
+    assert (found.decode, found.device) == (decode, "cpu")
+
+
+def test_damaged_video_is_rated_if_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    content = bytearray((folder / "c.mp4").read_bytes())
+    quarter = len(content) // 4
+    content[2 * quarter : 3 * quarter] = bytes(quarter)
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(content)
+    changes = [f"extract.{change}" for change in (*SMALL, "decode.damaged=score")]
+    lenient = Scorer(folder / "checkpoint", load_config(None, changes)[0].extract, device="cpu")
+    card = lenient.score(damaged)
+    assert card.error is None
+    assert card.concealed + card.missing > 0
+    assert str(card.damage).startswith(f"damaged: {card.concealed} frames concealed")
+    found = scorer_of(folder / "checkpoint").score(damaged)
+    assert str(found.error).startswith("is damaged: ")
+
+
+def test_a_checkpoint_of_before_damaged_videos_were_scored_is_read(
+    folder: Path, tmp_path: Path
+) -> None:
+    checkpoint = shutil.copytree(folder / "checkpoint", tmp_path / "checkpoint")
+    info = read_info(checkpoint)
+    for key in ("damaged", "decoder"):
+        del info.extract["decode"][key]
+    write_info(info, checkpoint)
+    assert Scorer(checkpoint, device="cpu").settings.decode == SETTINGS.decode
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")

@@ -1,6 +1,7 @@
 """What ships: a small base, its backbones and a finished checkpoint, and when it is taken."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,13 @@ def test_card_says_where_word_and_score_disagree(score, word, disagrees) -> None
     note = "the word and the score disagree"
     assert card_html(card, "clip").count(note) == disagrees
     assert scoring._card_text(card).count(note) == disagrees
+
+
+def test_card_says_how_many_frames_are_damaged() -> None:
+    ratings = dict.fromkeys(DIMENSIONS, rating(90, "excellent"))
+    sound = ScoreCard("clip.mp4", (0.0, 100.0), ratings)
+    damaged = replace(sound, concealed=14, missing=2)
+    note = "damaged: 14 frames concealed, 2 missing"
+    for card, count in ((sound, 0), (damaged, 1)):
+        assert card_html(card, "clip").count(note) == count
+        assert scoring._card_text(card).count(note) == count

@@ -9,7 +9,7 @@ import time
 
 import psutil
 
-from finevq.extract.decode.video import Sampling, decode, decode_by_pyav
+from finevq.extract.decode.video import Sampling, decode
 
 
 def behave(path: str, sampling: object) -> str:
@@ -57,10 +57,9 @@ def leak(path: str, sampling: object) -> int:
 
 
 def peak(path: str, sampling: Sampling) -> tuple[int, int]:
-    """Decode "DECODER,SHORT,LONG": frames of the long one, bytes by which it raised the peak."""
-    name, short, long = path.split(",")
-    decoder = {"decord": decode, "pyav": decode_by_pyav}[name]
-    decoder(short, sampling)
+    """Decode "SHORT,LONG": frames of the long one, bytes by which it raised the peak."""
+    short, long = path.split(",")
+    decode(short, sampling)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    count = decoder(long, sampling).frame_count
+    count = decode(long, sampling).frame_count
     return count, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -42,7 +42,7 @@ def test_attention_hardly_changes_the_features(encoder: Encoder, video: Path) ->
 def test_features_have_the_announced_shapes_and_name_their_source(
     encoder: Encoder, video: Path
 ) -> None:
-    decoded = decode(video, encoder.sampling)
+    decoded = dataclasses.replace(decode(video, encoder.sampling), concealed=3, missing=2)
     features = encoder.encode(decoded)
     assert features.spatial.shape == encoder.shapes["spatial"]
     assert features.motion.shape == encoder.shapes["motion"]
@@ -51,6 +51,12 @@ def test_features_have_the_announced_shapes_and_name_their_source(
         assert np.isfinite(array.astype(np.float16)).all()  # as a store of float16 keeps it
     assert features.source.sha256 == decoded.sha256
     assert (features.source.frames, features.source.decoder) == (40, decoded.decoder)
+    assert (features.source.concealed, features.source.missing) == (3, 2)
+
+
+def test_how_videos_are_decoded_is_as_set() -> None:
+    changed = Encoder(settings("decode.damaged=score", "decode.decoder=decord")).sampling
+    assert (changed.damaged, changed.decoder) == ("score", "decord")
 
 
 def test_company_and_order_cannot_change_features(encoder: Encoder, video: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from finevq.errors import ConfigError
+from finevq.extract.decode import official
 from finevq.extract.decode.video import decode
 from finevq.extract.encode import backbones
 from finevq.extract.encode.encoder import Encoder
@@ -25,12 +27,15 @@ pytestmark = pytest.mark.usefixtures("copied_backbones")
         "motion.clips=2",
         "motion.size=64",
         "precision=bfloat16",
+        "decode.damaged=score",
+        "decode.decoder=decord",
     ],
 )
 def test_setting_that_changes_features_changes_the_identity(encoder: Encoder, change: str) -> None:
     other = Encoder(settings(change)).identity
     assert other != encoder.identity
     key = change.split("=")[0]
+    key = {"decode.damaged": "damaged", "decode.decoder": "decoding"}.get(key, key)
     (line,) = encoder.identity.difference(other)
     assert line.startswith(f"{key}: ")
 
@@ -96,3 +101,9 @@ def test_modes_have_identities_of_their_own() -> None:
     modes = ("clips", "frames8", "all")
     encoders = [Encoder(settings("spatial.frames=8", f"motion.mode={mode}")) for mode in modes]
     assert len({made.identity.digest for made in encoders}) == 3
+
+
+def test_decoder_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(official, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'extract\.decode\.decoder = "decord"'):
+        Encoder(settings("decode.decoder=decord"))
