@@ -8,12 +8,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from ...errors import ConfigError
-from ..settings import DecodeSettings
 from .orientation import UPRIGHT
 from .probe import Source
 from .reader import Picture, stderr_into
+
+if TYPE_CHECKING:  # it brings pydantic, which decoding processes do without
+    from ..settings import DecodeSettings
 
 
 class DecordDoubt(Exception):
@@ -33,7 +36,7 @@ _DEFECTS: tuple[tuple[str, Callable[[Source], bool]], ...] = (
 """What decord is known to do wrong without an error, and the files that are affected."""
 
 
-def check_decoder(settings: DecodeSettings) -> None:
+def check_decoder(settings: "DecodeSettings") -> None:
     """Make sure that the decoder that gives the pixels is there.
 
     Raises:
