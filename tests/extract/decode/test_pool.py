@@ -121,9 +121,9 @@ def test_the_second_try_is_never_by_decord(stand_ins, video, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     video.rename("crash-a.mp4")
     sampling = replace(SAMPLING, decoder="decord")
-    with DecodePool(sampling, settings(), stand_ins.behave) as pool:
+    with DecodePool(sampling, settings(timeout_s=300), stand_ins.behave) as pool:
         assert pool.submit("crash-a.mp4").result().decoder == "pyav"
-    with DecodePool(sampling, settings()) as pool:
+    with DecodePool(sampling, settings(timeout_s=300)) as pool:
         assert pool.submit("crash-a.mp4").result().decoder == "decord"
 
 
