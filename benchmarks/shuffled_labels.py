@@ -19,6 +19,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -76,14 +77,10 @@ def summary(metrics: dict[str, Any]) -> dict[str, Any]:
     return {
         "mean": metrics["mean"]["srcc"],
         **{d: one["srcc"] for d, one in found.items()},
-        "words_balanced": _mean([one["level_balanced_accuracy"] for one in found.values()]),
-        "yes_no_balanced": _mean(yes_no),
+        "words_balanced": mean([one["level_balanced_accuracy"] for one in found.values()]),
+        "yes_no_balanced": mean(yes_no),
         "which": {k: one["accuracy"] for k, one in questions.items() if "which" in k},
     }
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
 
 
 def main() -> None:
@@ -101,7 +98,7 @@ def main() -> None:
             found = control(seed, Path(folder), shuffled=True)
         result["shuffled_labels"].append({"seed": seed, **found})
         for key in ("mean", "words_balanced", "yes_no_balanced"):
-            result[f"shuffled_{key}"] = _mean([run[key] for run in result["shuffled_labels"]])
+            result[f"shuffled_{key}"] = mean([run[key] for run in result["shuffled_labels"]])
         text = json.dumps(result, indent=2)
         # After each run: one takes minutes.
         Path(__file__).with_name("results").joinpath("shuffled_labels.json").write_text(text + "\n")

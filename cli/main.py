@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
+from ..cache.files.space import is_disk_full
 from ..errors import FineVQError
 from . import cache, comparison, dataset, evaluation, extraction, pipeline, scoring, training
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _is_disk_full(error: BaseException) -> bool:
     """Tell a full disk from a bug; libraries that write in native code say it in words alone."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and is_disk_full(error):
         return True
     said = (os.strerror(errno.ENOSPC), f"os error {errno.ENOSPC}", "PytorchStreamWriter failed")
     return any(words in str(error) for words in said)

@@ -1,16 +1,15 @@
-"""Step 3: train the third MLP of the InternViT and the fast pathway of the SlowFast.
+"""Step 3: train the last MLP of the InternViT and the fast pathway of the SlowFast.
 
     python backbones.py stills PHOTOGRAPHS OUT --count 3000
     python backbones.py observe OUT
     python backbones.py fit OUT vit
     python backbones.py fit OUT slowfast
 
-`stills` makes clips of six frames with mixed distortions, and keeps what the third MLP will read
-of the last frame: many pictures for the price of one clip, which is enough for all distortions but
-those in time. `observe` keeps what the third MLP and the fast pathway will read of the clips of
-step 1. `fit` trains
-each on the strengths of the distortions, which are known, so that what tells them apart lies
-linearly in the mean of a video's tokens and in its motion vectors, and writes finevq's
+`stills` makes clips of six frames with mixed distortions, and keeps what the last MLP will read of
+the last frame: many pictures for the price of one clip, which is enough for all distortions but
+those in time. `observe` keeps what the last MLP and the fast pathway will read of the clips of step
+1. `fit` trains each on the strengths of the distortions, which are known, so that what tells them
+apart lies linearly in the mean of a video's tokens and in its motion vectors, and writes finevq's
 small/backbones.safetensors. It trains nothing of the language model.
 """
 
@@ -83,10 +82,10 @@ def stills(photographs: Path, out: Path, shard: int) -> None:
 
 @cache
 def _spatial() -> tuple[SpatialEncoder, dict[str, Tensor]]:
-    """The image encoder, and what its third MLP has read last."""
+    """The image encoder, and what its last MLP has read last."""
     spatial = SpatialEncoder(embedded.embedded_vit())
     seen: dict[str, Tensor] = {}
-    spatial.vit.encoder.layer[3].mlp.register_forward_hook(
+    spatial.vit.encoder.layer[-1].mlp.register_forward_hook(
         lambda module, inputs, output: seen.update(patches=inputs[0])
     )
     return spatial, seen
@@ -120,8 +119,9 @@ def observe(out: Path) -> None:
 def _keep(file: Path, **arrays: Any) -> None:
     """Write arrays, whole or not at all."""
     file.parent.mkdir(exist_ok=True)
-    part = file.with_suffix(".part.npz")
-    np.savez(part, **arrays)
+    part = file.with_suffix(".part")  # no *.npz, which are read, before it is whole
+    with part.open("wb") as opened:
+        np.savez(opened, **arrays)
     os.replace(part, file)
 
 
@@ -156,7 +156,7 @@ def _targets(truth: dict[str, Any]) -> NDArray[np.float32]:
 
 
 def fit_mlp(data: Observed, epochs: int) -> dict[str, NDArray[Any]]:
-    """Train the third MLP of the InternViT; its readout, which is linear, is thrown away."""
+    """Train the last MLP of the InternViT; its readout, which is linear, is thrown away."""
     torch.manual_seed(0)
     x = data.inputs
     sample = x[data.train][:, ::7].float().flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Videos with damage: copies whose packets are lost or have other bytes."""
+"""Videos with damage: copies whose packets are lost or have other bytes, or that have a hole."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,3 +27,10 @@ def remux(source: Path, target: Path, change: Callable[[list[bytes]], Iterable[b
 def lose(*numbers: int) -> Callable[[list[bytes]], list[bytes]]:
     """For `remux`: packets that are lost."""
     return lambda packets: [b"" if n in numbers else p for n, p in enumerate(packets)]
+
+
+def hole(content: bytes, target: Path) -> Path:
+    """Write a video's bytes with 200 zeros in their middle."""
+    middle = len(content) // 2
+    target.write_bytes(content[:middle] + bytes(200) + content[middle + 200 :])
+    return target

@@ -14,7 +14,7 @@ from finevq.extract.decode.probe import is_shown, probe
 from finevq.extract.decode.reader import Reader, _Tally
 from finevq.extract.decode.video import Sampling, decode
 
-from ._remux import lose, remux
+from ._remux import hole, lose, remux
 
 SAMPLING = Sampling(frames=8, frame_size=64, sampler="middles", mode="clips", clips=3, clip_size=48)
 
@@ -118,10 +118,7 @@ def test_samples_are_spread_over_the_frames_that_are_there(
 def test_frames_that_are_not_clean_are_counted(
     tmp_path: Path, busy_video: Callable[[str], bytes]
 ) -> None:
-    content = bytearray(busy_video(".avi"))
-    content[len(content) // 2 : len(content) // 2 + 200] = bytes(200)
-    path = tmp_path / "hole.avi"
-    path.write_bytes(content)
+    path = hole(busy_video(".avi"), tmp_path / "hole.avi")
     decoded = decode(path, SCORED)
     refuse(path, f"is damaged: {decoded.concealed} of .* frames cannot be decoded cleanly")
 

@@ -20,7 +20,7 @@ from finevq.extract.decode.probe import probe
 from finevq.extract.decode.reader import Reader
 from finevq.extract.decode.video import Sampling, decode, decode_by_pyav
 
-from ._remux import remux
+from ._remux import hole, remux
 
 SAMPLING = Sampling(
     frames=4, frame_size=64, sampler="official", mode="frames8", clips=1, clip_size=48
@@ -158,10 +158,7 @@ def test_whatever_goes_wrong_is_a_doubt(
 def test_damage_that_decord_conceals_is_damage(
     tmp_path: Path, busy_video: Callable[[str], bytes]
 ) -> None:
-    content = bytearray(busy_video(".avi"))
-    content[len(content) // 2 : len(content) // 2 + 200] = bytes(200)
-    path = tmp_path / "hole.avi"
-    path.write_bytes(content)
+    path = hole(busy_video(".avi"), tmp_path / "hole.avi")
     with pytest.raises(VideoError, match="is damaged"):
         decode(path, OFFICIAL)
     scored = decode(path, replace(OFFICIAL, damaged="score"))
