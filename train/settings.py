@@ -43,6 +43,7 @@ class TrainSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     shard: bool
     readers: int = Field(ge=0)
     learning_rate: float = Field(gt=0)
+    projector_rate: float = Field(ge=0)
     warmup: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
     language_weight: float = Field(ge=0)

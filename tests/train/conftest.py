@@ -38,6 +38,7 @@ def make_settings(tmp_path: Path) -> MakeSettings:
             "shard": False,
             "readers": 0,
             "learning_rate": 1e-3,
+            "projector_rate": 1.0,
             "warmup": 0.1,
             "weight_decay": 0.01,
             "language_weight": 1.0,

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ...dataset.videos import DIMENSIONS
 from ...errors import CheckpointError, IdentityMismatch
 from ..model.checkpoint import CheckpointInfo, read_info
 from ..model.finevq import FineVQ
-from ..model.initialise import initialise_projector
+from ..model.initialise import initialise_projectors
 from ..model.spec import Spec, selected_indices
 from ..model.trained_weights import adapters, load_adapter, load_heads, load_language_model
 from ..settings import TrainSettings
@@ -29,8 +31,8 @@ from .reading import Collator, Samples
 
 LOG = logging.getLogger(__name__)
 
-INITIALISE_VIDEOS, INITIALISE_TOKENS = 256, 64
-"""How many videos, and tokens of each, the projectors' initial weights are fitted to, at most."""
+INITIALISE_VIDEOS = 2048
+"""How many videos the projectors' initial weights are fitted to, at most."""
 
 HEAD_BATCH = 96
 """Scores in a step of the score head's fit: those of 16 videos."""
@@ -119,7 +121,7 @@ def start_from(model: FineVQ, info: CheckpointInfo, folder: Path) -> None:
 
 
 def initialise(model: FineVQ, samples: Samples, published: Mapping[str, Tensor] | None) -> None:
-    """Fit the new projectors' initial weights to the features of the training part.
+    """Fit the new projectors' initial weights to features and labels of the training part.
 
     Args:
         model: with fresh projectors.
@@ -129,18 +131,27 @@ def initialise(model: FineVQ, samples: Samples, published: Mapping[str, Tensor] 
     """
     embedding: Any = model.language_model.get_input_embeddings()
     rms = float(embedding.weight.detach().float().pow(2).mean().sqrt())
-    spatial, motion = [], []
-    step = max(1, len(samples) // INITIALISE_VIDEOS)
-    for index in range(0, len(samples), step):
+    means: dict[str, list[Tensor]] = {"spatial": [], "motion": []}
+    labels = []
+    # The ratings come first in every video; its other sequences have the same features.
+    rated = {video.id: index for index, (video, _) in reversed([*enumerate(samples.sequences)])}
+    indices = sorted(rated.values())
+    for index in indices[:: -(-len(indices) // INITIALISE_VIDEOS)]:
         sample = samples[index]
-        tokens = sample.spatial.flatten(0, 1)
-        spatial.append(tokens[:: max(1, len(tokens) // INITIALISE_TOKENS)].float())
-        motion.append(sample.motion.float())
-    if published is not None and published["0.weight"].shape[-1] == spatial[0].shape[-1]:
-        model.spatial_projector.load_state_dict(published)
-    else:
-        initialise_projector(model.spatial_projector, torch.stack(spatial), rms=rms)
-    initialise_projector(model.motion_projector, torch.stack(motion), rms=rms)
+        for name, tokens in (("spatial", sample.spatial.flatten(0, 1)), ("motion", sample.motion)):
+            normalised = F.layer_norm(tokens.float(), tokens.shape[-1:])
+            means[name].append(normalised.mean(dim=0))
+        scores = {p.item: p.target for p in samples.sequences[index][1] if p.task == "score"}
+        labels.append([scores.get(dimension) for dimension in DIMENSIONS])
+    projectors = {"spatial": model.spatial_projector, "motion": model.motion_projector}
+    if published is not None and published["0.weight"].shape[-1] == len(means["spatial"][0]):
+        projectors.pop("spatial").load_state_dict(published)
+    initialise_projectors(
+        list(projectors.values()),
+        [torch.stack(means[name]) for name in projectors],
+        torch.tensor([[torch.nan if v is None else v for v in row] for row in labels]),
+        rms=rms,
+    )
 
 
 def fit_score_head(

@@ -83,6 +83,7 @@ class FineVQTrainer(Trainer):
         self.model_accepts_loss_kwargs = True  # the counts of a whole step, see compute_loss
         self.remove_callback(PrinterCallback)
         self.samples = samples
+        self.projector_rate = settings.projector_rate
         self.step_samples: list[int] = []  # numbers of the samples in the current step
         length = len(samples[0].packed.input_ids)
         self.meter = Meter(
@@ -94,6 +95,23 @@ class FineVQTrainer(Trainer):
         self.add_callback(_Saver(self, settings.save_every))
         if settings.patience and validation is not None:
             self.add_callback(EarlyStoppingCallback(settings.patience))
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """As Trainer makes it, with a learning rate of the projectors' own."""
+        fresh = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        own = {id(weight) for part in self._finevq().projectors for weight in part.parameters()}
+        for group in list(optimizer.param_groups) if fresh else []:
+            weights = group["params"]
+            group["params"] = [w for w in weights if id(w) not in own]
+            optimizer.add_param_group(
+                group
+                | {
+                    "params": [w for w in weights if id(w) in own],
+                    "lr": group["lr"] * self.projector_rate,
+                }
+            )
+        return optimizer
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device

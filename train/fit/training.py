@@ -140,6 +140,13 @@ def _check_settings(settings: TrainSettings) -> None:
             "train.language_weight and train.score_weight are both 0, so that there is nothing to "
             "learn: set one of them"
         )
+    if settings.projector_rate == settings.lora.rank == settings.score_weight == 0 and not (
+        settings.full or settings.end_to_end
+    ):
+        raise ConfigError(
+            "train.projector_rate, train.lora.rank and train.score_weight are all 0, so that no "
+            "weight would learn: set one of them"
+        )
     if settings.full and settings.lora.rank:
         raise ConfigError(
             "train.full = true trains all weights of the language model, which leaves a LoRA "

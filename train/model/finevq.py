@@ -160,6 +160,11 @@ class FineVQ(nn.Module):
             score_loss=score.detach(),
         )
 
+    @property
+    def projectors(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """The spatial and the motion projector."""
+        return self.spatial_projector, self.motion_projector
+
     def vocabulary(self, hidden: Tensor) -> Tensor:
         """Logits of the next token, float32: (..., H) to (..., vocabulary)."""
         logits: Tensor = self.language_model.get_output_embeddings()(hidden)

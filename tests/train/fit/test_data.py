@@ -7,10 +7,13 @@ from finevq.errors import CheckpointError, ConfigError, DatasetError, IdentityMi
 from finevq.train.fit import training as fit
 from finevq.train.fit.start import initialise
 from finevq.train.fit.training import train
+from finevq.train.settings import LoraSettings
 
 from ...conftest import dataset_in
 from ..conftest import MakeSettings
 from ._runs import weights
+
+NO_LORA = LoraSettings(rank=0, alpha=1, dropout=0.0)
 
 
 def test_copy_of_a_validation_video_is_not_trained_on(
@@ -76,6 +79,10 @@ def test_features_made_with_other_settings_are_refused(
     ("given", "message"),
     [
         ({"language_weight": 0.0, "score_weight": 0.0}, r"are both 0, so that there is nothing"),
+        (
+            {"projector_rate": 0.0, "score_weight": 0.0, "lora": NO_LORA},
+            r"projector_rate, train\.lora\.rank and .*score_weight are all 0, so that no weight",
+        ),
         ({"frames": 3}, r"train\.frames = 3: the features at .* hold 2 frames a video"),
         ({"clips": 2}, r"train\.clips = 2: the features at .* hold 1 clips a video"),
         ({"max_tokens": 150}, r"train\.max_tokens = 150: the six ratings"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from transformers import EvalPrediction
 
 from finevq.dataset.videos import DIMENSIONS
@@ -17,7 +18,7 @@ from finevq.train.model.checkpoint import digest, load_checkpoint
 from finevq.train.model.finevq import FineVQ
 
 from ..conftest import MakeSettings
-from ._runs import refuse
+from ._runs import refuse, weights
 
 
 def srcc(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -65,6 +66,36 @@ def test_validation_part_that_cannot_rank_keeps_the_last_epoch(
     train(dataset, make_store(dataset.ids), settings, {})
     assert digest(settings.out) == digest(settings.out / "trainer" / "checkpoint-3")
     assert "no dimension with 3 labels that differ: the last epoch is kept" in caplog.text
+
+
+def test_projectors_learn_at_their_own_rate(dataset, store, make_settings, tmp_path: Path) -> None:
+    found = {}
+    for rate in (0.0, 0.1, 1.0):
+        settings = make_settings(out=tmp_path / str(rate), epochs=2.0, projector_rate=rate)
+        train(dataset, store, settings, {})
+        found[rate] = weights(settings.out)
+
+    def moved(rate: float) -> float:
+        steps = [w - found[0.0][n] for n, w in found[rate].items() if n.startswith("projectors")]
+        return float(torch.cat([step.flatten() for step in steps]).norm())
+
+    assert moved(0.1) / moved(1.0) == pytest.approx(0.1, rel=0.5)
+
+
+def test_projectors_with_a_rate_of_0_stay_as_they_start(
+    make_dataset, make_store, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    dataset = make_dataset({"train": 3})  # without a part val, which might choose the same epoch
+    store = make_store(dataset.ids)
+    short, long = (
+        make_settings(out=tmp_path / str(epochs), epochs=epochs, projector_rate=0.0)
+        for epochs in (1.0, 3.0)
+    )
+    for settings in (short, long):
+        train(dataset, store, settings, {})
+    before, after = weights(short.out), weights(long.out)
+    changed = {name.split("/")[0] for name in after if not torch.equal(before[name], after[name])}
+    assert changed == {"adapter", "score_head"}
 
 
 @pytest.mark.parametrize(("what", "step"), [("loss", 3), ("gradient", 3), ("gradient", 6)])
