@@ -104,7 +104,7 @@ def _regression(inputs: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
         gram.diagonal().add_(RIDGE * gram.diagonal().mean())
         slope = torch.linalg.solve(gram, label[known] - label[known].mean()) @ x
         directions[number] = slope / (joined @ slope).std()
-    return list(directions.split([each.shape[1] for each in inputs], dim=1))
+    return list(torch.split(directions, [each.shape[1] for each in inputs], dim=1))
 
 
 def _start(projector: nn.Sequential, standard: _Standard, slopes: Tensor, rms: float) -> None:
