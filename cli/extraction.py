@@ -79,6 +79,7 @@ def run_extract(
     dataset = load_dataset(config.dataset)  # its errors come before torch is loaded
     from ..cache.care.readable import ReadableStore
     from ..extract.job.run import extract
+    from ..extract.job.tally import TooManyFailures, most_frequent
 
     last: Tally | None = None
 
@@ -108,6 +109,9 @@ def run_extract(
     if summary is not None:
         _write_summary(summary, tally, None)
     _print_result(tally, config.cache.path)
+    if tally.failed and tally.extracted == 0 and tally.present == tally.failed_before:
+        reasons = most_frequent(tally.failed.values())
+        raise TooManyFailures(f"none of the {len(dataset)} videos has features: {reasons}")
     if store.damaged:
         names = ", ".join(map(str, store.damaged))
         raise StoreError(

@@ -62,6 +62,7 @@ class ExtractSettings(BaseModel, extra="forbid", frozen=True, strict=True):
     precision: Literal["float32", "bfloat16", "float16"]
     videos_per_batch: int = Field(ge=1)
     compile: bool
+    max_failures: float = Field(ge=0, le=1)
     spatial: SpatialSettings
     motion: MotionSettings
     decode: DecodeSettings

@@ -159,9 +159,9 @@ def prompts(profile: ProfileName) -> list[Prompt]:
 
 
 def _stored_settings(extract: dict[str, Any]) -> ExtractSettings:
-    """The settings of a checkpoint; keys of `decode` that an early one lacks had these values."""
+    """The settings of a checkpoint; keys that an early one lacks had these values."""
     decode = {"damaged": "fail", "decoder": "pyav"} | extract["decode"]
-    return ExtractSettings.model_validate(extract | {"decode": decode})
+    return ExtractSettings.model_validate({"max_failures": 1.0} | extract | {"decode": decode})
 
 
 def _merged(features: ExtractSettings, run: ExtractSettings | None) -> ExtractSettings:

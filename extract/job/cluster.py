@@ -20,8 +20,8 @@ from .worker import TASKS_PER_WORKER
 DASK_CONFIG: dict[str, Any] = {
     # A daemonic process may not start children, and every worker starts decoding processes.
     "distributed.worker.daemon": False,
-    # A dying worker counts as a failure of every shard it had, and preempted workers die often.
-    "distributed.scheduler.allowed-failures": 50,
+    # A shard that loses its third worker is set aside, and tried alone at the end of the job.
+    "distributed.scheduler.allowed-failures": 2,
     # Native code that holds the GIL keeps a worker from reporting; that does not make it lost.
     "distributed.scheduler.worker-ttl": "30 minutes",
     # Dask samples the stacks of each process 100 times a second, and checks 50 times a second

@@ -22,7 +22,7 @@ from ..encode.encoder import encoder_on_cpu
 from ..settings import ExtractSettings
 from .cluster import connect, is_joined
 from .dispatch import run_shards
-from .tally import Tally
+from .tally import Tally, check_failures
 from .worker import LEFT_MANIFEST, Extractor
 
 Progress = Callable[[Tally], None]
@@ -59,7 +59,10 @@ def extract(
         DiskFull: there is no room for the features; what is finished is kept.
         StoreError: the store is damaged.
         ConfigError: a model, device or scheduler is not there.
-        WorkersLost: a shard's workers were lost again and again.
+        WorkersLost: a shard's workers were lost again and again; all others are finished, unless
+            several such shards came in a row.
+        TooManyFailures: a larger share of the videos failed than `extract.max_failures`; what is
+            finished is kept. A job that tries failed videos again does not count them.
     """
     if settings.cluster.scheduler == "local":
         check_device(settings)
@@ -81,6 +84,8 @@ def extract(
             tally.add(report)
             tally.count_workers(len(client.nthreads()))
             progress(tally)
+            if not retry_failed:
+                check_failures(tally, settings.max_failures)
         tally.stop()
     return tally
 

@@ -1,12 +1,25 @@
 """What a job has done so far: counts, rates, the slowest stage and the time left."""
 
+import re
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...cache.files.space import Space
-from .worker import ShardReport
+from ...errors import FineVQError
+from .worker import LEFT_MANIFEST, ShardReport
+
+COUNTED_FROM = 100
+"""Finished videos from which on the share of failed ones says something."""
+
+REASONS_NAMED = 3
+"""How many of the most frequent reasons an error names."""
+
+
+class TooManyFailures(FineVQError):
+    """So many videos failed that the reason is hardly theirs."""
 
 
 @dataclass
@@ -131,3 +144,35 @@ class Tally:
             "bottleneck": self.bottleneck,
             "failures": dict(self.failed),
         }
+
+
+def check_failures(tally: Tally, limit: float) -> None:
+    """Stop a job of which too many videos fail: a mount is missing, or a disk, or a codec.
+
+    Videos that are no longer in the manifest are not counted.
+
+    Args:
+        tally: of the job.
+        limit: share of the finished videos, from 0 to 1.
+
+    Raises:
+        TooManyFailures: with the most frequent reasons.
+    """
+    reasons = [reason for reason in tally.failed.values() if reason != LEFT_MANIFEST.reason]
+    if tally.videos >= COUNTED_FROM and len(reasons) > limit * tally.videos:
+        raise TooManyFailures(
+            f"{len(reasons)} of {tally.videos} videos failed, more than extract.max_failures = "
+            f"{limit:g} allows: {most_frequent(reasons)}. Find what they have in common, then run "
+            "the same command again with --retry-failed, or with a larger extract.max_failures"
+        )
+
+
+def most_frequent(reasons: Iterable[str]) -> str:
+    """The most frequent reasons, each with its count; those alike but for numbers are one."""
+    kinds: dict[str, list[str]] = {}
+    for reason in reasons:
+        kinds.setdefault(re.sub(r"\d+", "0", reason), []).append(reason)
+    counts = Counter({alike[0]: len(alike) for alike in kinds.values()})
+    named = [f"{count} x {reason!r}" for reason, count in counts.most_common(REASONS_NAMED)]
+    more = len(counts) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")

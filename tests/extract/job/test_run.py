@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask
@@ -28,16 +29,17 @@ from finevq.cache.files import folder as _files
 from finevq.cache.files.space import DiskFull
 from finevq.cache.records import Features
 from finevq.cache.store import FeatureStore
+from finevq.cli.main import main
 from finevq.config import Config, load_config
 from finevq.dataset.videos import Dataset, load_dataset
 from finevq.errors import ConfigError, DatasetError, IdentityMismatch
 from finevq.extract.decode.video import DecodedVideo, decode
 from finevq.extract.encode.encoder import Encoder
-from finevq.extract.job import cluster, dispatch, live, run
+from finevq.extract.job import cluster, dispatch, live, run, tally
 from finevq.extract.job.dispatch import WorkersLost
 from finevq.extract.job.live import ROUNDING, verify_live
 from finevq.extract.job.run import extract
-from finevq.extract.job.tally import Tally
+from finevq.extract.job.tally import Tally, TooManyFailures
 from finevq.extract.job.worker import TASKS_PER_WORKER, Extractor, ShardReport
 from finevq.extract.settings import ExtractSettings
 
@@ -558,14 +560,59 @@ def test_other_errors_get_more_attempts(client: Client, tmp_path: Path) -> None:
     assert attempts.read() == [0, 0, 0]
 
 
-def test_shard_that_loses_its_workers_is_named_and_no_video_is_blamed() -> None:
-    class Lost:
-        def result(self) -> Any:
-            raise KilledWorker("extract_shard-0", None, 50)
+def killed(shard: int) -> KilledWorker:
+    return KilledWorker(f"extract_shard-{shard}", SimpleNamespace(address="tcp://a"), 2)
 
-    with pytest.raises(WorkersLost, match="shard 7: its worker was lost 51 times") as caught:
-        dispatch._report_of(Lost(), 7)
+
+def test_shard_that_loses_its_workers_is_named_and_the_others_are_done(
+    client: Client, tmp_path: Path
+) -> None:
+    attempts = Log(tmp_path)
+
+    def task(shard: int, paths: Any, plugin: str) -> ShardReport:
+        attempts.add(shard)
+        # Shard 4 was lost with the worker of shard 3, and does its work when it is alone.
+        if shard == 3 or (shard == 4 and len(set(attempts.read())) < 12):
+            raise killed(shard)
+        return report(shard)
+
+    done: list[int] = []
+    with pytest.raises(WorkersLost, match=r"^shard 3: .* \(all others are finished\)") as caught:
+        done.extend(each.shard for each in run_tasks(client, Planned(12), task))
+    assert sorted(done) == [0, 1, 2, *range(4, 12)]
+    assert done[-1] == 4
     assert "\n" not in str(caught.value)
+
+
+def test_job_ends_where_all_workers_are_lost(client: Client) -> None:
+    def task(shard: int, paths: Any, plugin: str) -> ShardReport:
+        raise killed(shard)
+
+    planned = Planned(1000)
+    with pytest.raises(WorkersLost, match=r"the job gave up"):
+        list(run_tasks(client, planned, task))
+    assert len(planned.looked_up) < 50
+
+
+def test_job_of_which_too_many_fail_stops_and_keeps_what_is_finished(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tally, "COUNTED_FROM", 1)
+    with pytest.raises(TooManyFailures, match=r"1 of . videos failed, .* = 0\.1 allows: 1 x 'is "):
+        extracted("extract.max_failures=0.1")
+    assert FeatureStore.open("features").failures().keys() == {"made/c.mp4"}
+    extracted("extract.max_failures=0.1", retry_failed=True)
+    assert FeatureStore.open("features").pending() == []
+
+
+def test_job_in_which_everything_failed_does_not_end_well(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    list_videos("c")
+    assert main(["extract", *[word for change in SMALL for word in ("--set", change)]]) == 2
+    said = capsys.readouterr()
+    assert "  failed: made/c.mp4: is " in said.out
+    assert "finevq: none of the 1 videos has features: 1 x 'is " in said.err
 
 
 def test_full_disk_is_one_line_and_a_later_run_resumes(

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from finevq.cache.files.space import Space
-from finevq.extract.job.tally import Tally
-from finevq.extract.job.worker import ShardReport
+from finevq.extract.job.tally import Tally, TooManyFailures, check_failures, most_frequent
+from finevq.extract.job.worker import LEFT_MANIFEST, ShardReport
 
 
 @pytest.fixture
@@ -71,3 +71,40 @@ def test_summary_is_json(clock) -> None:
     assert summary["failures"] == {"a": "is empty"}
     assert summary["bottleneck"] == "forward"
     assert summary["gigabytes"] == pytest.approx(7e-6)
+
+
+def failing(videos: int, reasons: list[str]) -> Tally:
+    """Of a job of so many finished videos, some of which failed."""
+    tally = Tally(total=1000, present=0, space=Space(100, 200), processes=1)
+    failed = {f"{number}.mp4": reason for number, reason in enumerate(reasons)}
+    tally.add(ShardReport(0, videos, failed, 0, 0, 0.0, 0.0, 0.0))
+    return tally
+
+
+@pytest.mark.parametrize(
+    ("videos", "failed", "stops"),
+    [(100, 5, False), (100, 6, True), (99, 99, False), (400, 20, False), (400, 21, True)],
+)
+def test_a_larger_share_of_failures_stops_the_job(videos: int, failed: int, stops: bool) -> None:
+    tally = failing(videos, ["is empty"] * failed)
+    if not stops:
+        check_failures(tally, 0.05)
+        return
+    with pytest.raises(TooManyFailures, match=rf"{failed} of {videos} .* = 0.05 .* x 'is empty'"):
+        check_failures(tally, 0.05)
+
+
+def test_no_failures_are_too_many_for_a_limit_of_1() -> None:
+    check_failures(failing(200, ["is empty"] * 200), 1.0)
+
+
+def test_videos_that_left_the_manifest_are_no_failures() -> None:
+    check_failures(failing(200, [LEFT_MANIFEST.reason] * 150), 0.05)
+
+
+def test_the_most_frequent_reasons_come_first_and_numbers_do_not_tell_them_apart() -> None:
+    reasons = ["is empty", "took longer than 60 s", "is damaged: 3 of 9 frames", "no file"]
+    reasons += ["is damaged: 5 of 7 frames", "no file", "is damaged: 1 of 2 frames"]
+    assert most_frequent(reasons) == (
+        "3 x 'is damaged: 3 of 9 frames', 2 x 'no file', 1 x 'is empty' and 1 more"
+    )
