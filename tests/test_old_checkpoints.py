@@ -96,6 +96,7 @@ def test_training_starts_from_an_old_checkpoint(
         shard=False,
         readers=0,
         learning_rate=1e-9,
+        projector_rate=1.0,
         warmup=0.1,
         weight_decay=0.01,
         language_weight=1.0,
