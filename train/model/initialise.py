@@ -66,8 +66,8 @@ def initialise_projectors(
       for the labels' directions, whose sum is the prediction.
 
     The result depends on features and labels alone. Channels that do not vary get no weight, and a
-    label that is known of fewer than two videos, or is constant, gets no direction. A projector
-    whose features do not vary stays as it is.
+    label that is known of fewer than two different videos, or is constant, gets no direction. A
+    projector whose features do not vary stays as it is.
 
     Args:
         projectors: LayerNorm(width), Linear(width, hidden), GELU, Linear(hidden, hidden); one
@@ -101,9 +101,11 @@ def _regression(inputs: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
             continue
         x = joined[known]
         gram = x @ x.T  # fewer videos than channels: the dual is the smaller problem
-        gram.diagonal().add_(RIDGE * gram.diagonal().mean())
+        gram.diagonal().add_(RIDGE * gram.diagonal().mean() + 1e-9)
         slope = torch.linalg.solve(gram, label[known] - label[known].mean()) @ x
-        directions[number] = slope / (joined @ slope).std()
+        spread = (joined @ slope).std()
+        if spread > 1e-9:  # else the labelled videos have the same features
+            directions[number] = slope / spread
     return list(torch.split(directions, [each.shape[1] for each in inputs], dim=1))
 
 

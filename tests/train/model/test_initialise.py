@@ -81,6 +81,16 @@ def test_a_label_that_tells_nothing_gets_no_direction(
         )
 
 
+def test_labels_of_equal_features_give_no_direction(projectors: list[nn.Sequential]) -> None:
+    means, label = videos(200, 0)
+    for mean in means:
+        mean[1] = mean[0]
+    label[2:] = torch.nan
+    initialise_projectors(projectors, means, label[:, None], rms=RMS)
+    assert all(weight.isfinite().all() for each in projectors for weight in each.parameters())
+    assert predicted(projectors) < 0.6
+
+
 def test_the_mean_token_has_the_strength_of_a_word(projectors: list[nn.Sequential]) -> None:
     means, label = videos(200, 0)
     initialise_projectors(projectors, means, label[:, None], rms=RMS)
