@@ -87,9 +87,11 @@ def run_shards(
     lost = yield from _run(videos, submit, lambda: _in_flight_limit(client, settings))
     if lost:
         log.warning("%d shards were lost with their workers: each is tried again, alone", len(lost))
-        lost = yield from _run(lost, submit, lambda: 1)
-    if lost:
-        raise _workers_lost(lost, "all others are finished")
+    lost_again: list[int] = []
+    for shard in lost:
+        lost_again += yield from _run([shard], submit, lambda: 1)
+    if lost_again:
+        raise _workers_lost(lost_again, "all others are finished")
 
 
 def _run(

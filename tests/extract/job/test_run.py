@@ -584,6 +584,21 @@ def test_shard_that_loses_its_workers_is_named_and_the_others_are_done(
     assert "\n" not in str(caught.value)
 
 
+def test_every_shard_that_was_lost_is_tried_alone(client: Client, tmp_path: Path) -> None:
+    attempts = Log(tmp_path)
+
+    def task(shard: int, paths: Any, plugin: str) -> ShardReport:
+        attempts.add(shard)
+        if shard in (3, 5, 7) or (shard == 9 and len(set(attempts.read())) < 12):
+            raise killed(shard)
+        return report(shard)
+
+    done: list[int] = []
+    with pytest.raises(WorkersLost, match=r"^shards 3, 5, 7: .* \(all others are finished\)"):
+        done.extend(each.shard for each in run_tasks(client, Planned(12), task))
+    assert sorted(done) == [0, 1, 2, 4, 6, 8, 9, 10, 11]
+
+
 def test_job_ends_where_all_workers_are_lost(client: Client) -> None:
     def task(shard: int, paths: Any, plugin: str) -> ShardReport:
         raise killed(shard)
