@@ -39,6 +39,11 @@ FIRST, SMALL = 108, {240: 0.55, 288: 0.2, 360: 0.17, 480: 0.05, 720: 0.03}
 scenes teach more than large ones."""
 
 
+EVEN, ACTIVE = 363, 0.75
+"""From this scene on there are no ladders, and each dimension of each version is distorted with
+this probability: before, three labels in five were "excellent", and so were the words learned."""
+
+
 def draw_scene(number: int, rng: np.random.Generator, photographs: list[str]) -> Scene:
     """The scene of a number: three in four are photographs."""
     world = rng.random() < 0.25
@@ -59,10 +64,11 @@ def draw_scene(number: int, rng: np.random.Generator, photographs: list[str]) ->
     return Scene(picture, int(rng.integers(2**31)), width, height, frames, fps)
 
 
-def draw_recipes(rng: np.random.Generator) -> list[Recipe]:
-    """The versions of one scene: a ladder of one distortion, or mixes, the first nearly clean."""
+def draw_recipes(number: int, rng: np.random.Generator) -> list[Recipe]:
+    """The versions of a scene: a ladder of one distortion, or mixes, the first nearly clean."""
     dimensions = list(TYPES)
-    ladder = rng.random() < LADDERS
+    even = number >= EVEN
+    ladder = rng.random() < LADDERS and not even
     target = str(rng.choice(dimensions))
     types = {d: draw_type(rng, d) for d in dimensions}
     seed = int(rng.integers(2**31))
@@ -76,7 +82,7 @@ def draw_recipes(rng: np.random.Generator) -> list[Recipe]:
                 step = (version + rng.uniform(-0.3, 0.3)) / (VERSIONS - 1)
                 strengths[d] = float(np.clip(step, 0, 1)) if d == target else common[d]
             else:
-                active = version > 0 and rng.random() < 0.65
+                active = rng.random() < ACTIVE if even else version > 0 and rng.random() < 0.65
                 strengths[d] = float(rng.uniform(0.08, 1) if active else rng.uniform(0, 0.05))
         if not ladder:
             types = {d: draw_type(rng, d) for d in dimensions}
@@ -111,8 +117,9 @@ def make(number: int, seed: int, photographs: Path, out: Path) -> str:
 def _field(rng: np.random.Generator, version: int, photographs: Path, stem: Path) -> dict[str, Any]:
     """Make a clip of all distortions and encoders, at path `stem` and a suffix: what is known."""
     names = sorted(path.name for path in photographs.glob("*.jpg"))
-    scene = draw_scene(int(stem.name) // VERSIONS, rng, names)
-    recipe = draw_recipes(rng)[version]
+    number = int(stem.name) // VERSIONS
+    scene = draw_scene(number, rng, names)
+    recipe = draw_recipes(number, rng)[version]
     view = View(scene, photographs, grade(recipe.types["color"], recipe.strengths["color"],
                                           recipe.seed))  # fmt: skip
     file, suffix, strengths = render(view, recipe)
@@ -134,7 +141,9 @@ def _studio(
     """Make a clip as the demo makes its own."""
     names = sorted(path.name for path in photographs.glob("*.jpg"))
     picture, scene_seed = studio.draw_picture(rng, names), int(rng.integers(2**31))
-    recipe = [studio.draw_recipe(rng, clean=v == 0) for v in range(VERSIONS)][version]
+    even = int(stem.name) // VERSIONS >= EVEN
+    actives = [ACTIVE if even else 0.0 if v == 0 else 0.6 for v in range(VERSIONS)]
+    recipe = [studio.draw_recipe(rng, active) for active in actives][version]
     draw = studio.draw_of(picture, scene_seed, photographs, recipe.seed)
     path, part = stem.with_suffix(".mp4"), stem.with_suffix(".part.mp4")
     write_video(part, demo.render(draw, recipe))

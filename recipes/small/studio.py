@@ -27,12 +27,12 @@ def draw_picture(rng: np.random.Generator, photographs: list[str]) -> str:
     return str(rng.choice(photographs))
 
 
-def draw_recipe(rng: np.random.Generator, clean: bool) -> distortions.Recipe:
-    """What is done to a version of a scene, as in the demo; a clean one is nearly so."""
+def draw_recipe(rng: np.random.Generator, active: float) -> distortions.Recipe:
+    """What is done to a version of a scene, as in the demo; each dimension with a probability."""
     strengths = {}
     for dimension in distortions.TYPES:
-        active = rng.random() < 0.6 and not clean
-        strengths[dimension] = float(rng.uniform(0.1, 1) if active else rng.uniform(0, 0.06))
+        distorted = rng.random() < active
+        strengths[dimension] = float(rng.uniform(0.1, 1) if distorted else rng.uniform(0, 0.06))
     types = {d: str(rng.choice(kinds)) for d, kinds in distortions.TYPES.items()}
     return distortions.Recipe(types, strengths, int(rng.integers(2**31)))
 
