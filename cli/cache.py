@@ -18,24 +18,23 @@ if TYPE_CHECKING:
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add this group's commands."""
-    cache = add_command(
-        commands,
+    cache = commands.add_parser(
         "cache",
-        _cache,
-        "show, check, repair or share a feature store",
-        "finevq cache verify runs/demo/features",
+        help="show, check, repair or share a feature store",
+        description="Show, check, repair or share a feature store.",
+        epilog="example:\n  finevq cache verify runs/demo/features",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = cache.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for name, act, text in (
-        ("info", _info, "print what a store holds, as JSON"),
-        ("failures", _failures, "list the videos without features and why, as CSV"),
-        ("verify", _verify, "read and check every value of a store"),
-        ("repair", _repair, "mend a store; damaged shards are redone by `finevq extract`"),
-        ("export", _export, "write a store to one HDF5 file"),
-        ("import", _import, "make a store from an HDF5 file"),
+    for name, run, text, files in (
+        ("info", _info, "print what a store holds, as JSON", "features"),
+        ("failures", _failures, "list the videos without features and why, as CSV", "features"),
+        ("verify", _verify, "read and check every value of a store", "features"),
+        ("repair", _repair, "mend a store; `finevq extract` redoes damaged shards", "features"),
+        ("export", _export, "write a store to one HDF5 file", "features features.h5"),
+        ("import", _import, "make a store from an HDF5 file", "features.h5 features"),
     ):
-        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        action.set_defaults(act=act)
+        action = add_command(actions, name, run, text, f"finevq cache {name} {files}")
         if name == "import":
             action.add_argument("file", type=Path)
         action.add_argument("path", metavar="STORE", help="a folder or URL")
@@ -62,11 +61,6 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
                 metavar="N",
                 help="compute statistics of N videos at most; 0 for none; default 100",
             )
-
-
-def _cache(given: argparse.Namespace) -> int | None:
-    code: int | None = given.act(given)
-    return code
 
 
 def _info(given: argparse.Namespace) -> int:

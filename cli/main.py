@@ -1,22 +1,34 @@
 """The entry point of the command line."""
 
 import argparse
+import difflib
 import errno
 import io
 import logging
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any, NoReturn
 
+from .. import __version__
 from ..cache.files.space import is_disk_full
 from ..errors import FineVQError
 from . import cache, comparison, dataset, evaluation, extraction, pipeline, scoring, training
 
-DESCRIPTION = """\
-Fine-grained video quality assessment over precomputed, verified features.
-In order: extract, train, evaluate. `finevq COMMAND --help` has an example.
+DESCRIPTION = "Video quality in six dimensions. `finevq COMMAND --help` has an example."
+
+FIRST_STEPS = """\
+finevq rates the quality of videos, and trains models that do. What to do first:
+
+  finevq score clip.mp4    rate a video with the small model that ships
+  finevq serve             do the same in the browser
+  finevq demo              make a small data set and run all stages on it
+  finevq config            print all settings, before you begin with your own data
+
+`finevq --help` lists all commands. The stages: extract, train, evaluate.
 """
 
 
@@ -27,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("finevq").setLevel(logging.INFO)
-    given = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words:
+        print(FIRST_STEPS, end="")
+        return 0
+    given = _parser().parse_args(words)
     try:
         code = int(given.run(given) or 0)
         if sys.stdout is not None:  # None where the caller has closed it
@@ -67,12 +83,37 @@ def _silence() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Parser(argparse.ArgumentParser):
+    """Suggests the command or option that was meant; the parsers of the commands are such too."""
+
+    def parse_known_args(self, *arguments: Any, **more: Any) -> Any:
+        """Refuse what is not known here, where the options that were meant are."""
+        known, unknown = super().parse_known_args(*arguments, **more)
+        if unknown:
+            option = unknown[0].partition("=")[0]
+            hint = _meant(option, self._option_string_actions)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return known, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """End with the usage and the message."""
+        if wrong := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)$", message):
+            message += _meant(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+        super().error(message)
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="finevq",
         description=DESCRIPTION,
-        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=23),
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=25),
     )
+    parser.add_argument("--version", action="version", version=f"finevq {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for group in (pipeline, extraction, training, evaluation, comparison, scoring, cache, dataset):
         group.add_commands(commands)

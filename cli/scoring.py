@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,10 +80,13 @@ def _score(given: argparse.Namespace) -> int:
         return _write_card(config, videos, checkpoint, given.html)
     if given.out:
         return _write_scores(config, videos, checkpoint, given.out)
-    failed = 0
-    for card in _scorer(config, checkpoint).score_all(videos):
+    scorer, failed = _scorer(config, checkpoint), 0
+    for card in scorer.score_all(videos):
         failed += card.error is not None
         print(json.dumps(asdict(card)) if given.json else _card_text(card), flush=True)
+    if not given.json and failed < len(videos):
+        print(f"rated on {date.today()} by {scorer.facts['Model']}")
+        print(f"checkpoint: {scorer.facts['Checkpoint']}")
     return 2 if failed else 0
 
 
@@ -111,11 +115,13 @@ def _card_text(card: "ScoreCard") -> str:
         return f"{card.video}: {card.error}"
     low, high = card.scale
     damage = f"; {card.damage}" if card.damage else ""
-    lines = [f"{card.video} (scores from {low:g} to {high:g}{damage})"]
-    for name, one in card.ratings.items():
-        note = "  (the word and the score disagree)" if one.disagrees else ""
+    lines = [f"{card.video} (scores from {low:g} to {high:g}, higher is better{damage})"]
+    for name, one in card.overall_first():
+        contradiction = one.contradiction(card.scale)
+        note = f"  ({contradiction})" if contradiction else ""
         lines.append(f"  {name:9}{one.score:7.1f}  {one.level}{note}")
-    return "\n".join(lines)
+    seen = [reply.distortion for reply in card.replies if reply.answer == "Yes"]
+    return "\n".join([*lines, f"  distortions seen: {', '.join(seen) or 'none'}"])
 
 
 def _write_card(config: "Config", videos: list[str], checkpoint: Path | None, html: Path) -> int:
@@ -125,10 +131,11 @@ def _write_card(config: "Config", videos: list[str], checkpoint: Path | None, ht
         raise FineVQError(f"--html is the card of one video, not of {len(videos)}; name one")
     from ..evaluate.pages.card import write_card
 
-    card = _scorer(config, checkpoint).score(videos[0])
+    scorer = _scorer(config, checkpoint)
+    card = scorer.score(videos[0])
     if card.error is not None:
         raise FineVQError(f"{card.video}: {card.error}")
-    write_card(html, card)
+    write_card(html, card, scorer.facts)
     print(f"card in {html}")
     return 0
 
@@ -165,7 +172,12 @@ def _serve(given: argparse.Namespace) -> None:
     from ..evaluate.pages.serve import Server
 
     try:
-        server = Server((given.host, given.port), scorer.score, limit=given.limit * 1_000_000)
+        server = Server(
+            (given.host, given.port),
+            scorer.score,
+            limit=given.limit * 1_000_000,
+            facts=scorer.facts,
+        )
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise FineVQError(

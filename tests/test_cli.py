@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
+import finevq
 from finevq.cache.commits import commit_bytes
 from finevq.cache.identity import Identity
 from finevq.cache.records import Failure, Features, RowRecord, Source
@@ -105,7 +106,7 @@ def test_the_example_of_a_command_can_be_parsed(capsys, monkeypatch, command: st
         "compare": (comparison_commands, "_compare"),
         "score": (scoring_commands, "_score"),
         "serve": (scoring_commands, "_serve"),
-        "cache": (cache_commands, "_cache"),
+        "cache": (cache_commands, "_verify"),
         "dataset": (dataset_commands, "_ratings"),
     }
     monkeypatch.setattr(*groups.get(command, (pipeline, f"_{command}")), lambda given: 0)
@@ -157,7 +158,58 @@ def test_python_m_finevq_is_the_command() -> None:
     assert run.stderr.startswith("finevq: --set: unknown key train.sed")
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["config", "--fly"], ["score"], ["cache"]])
+@pytest.mark.parametrize("action", ["info", "failures", "verify", "repair", "export", "import"])
+def test_the_help_of_an_action_on_a_store_has_an_example_that_works(
+    capsys, monkeypatch, action: str
+) -> None:
+    example = help_of(capsys, "cache", action).splitlines()[-1].split()
+    assert example[:3] == ["finevq", "cache", action]
+    monkeypatch.setattr(cache_commands, f"_{action}", lambda given: 0)
+    assert cli.main(example[1:]) == 0
+
+
+def test_no_command_says_what_to_do_first(capsys) -> None:
+    assert cli.main([]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    named = [line.split()[1] for line in out.splitlines() if line.startswith("  finevq ")]
+    assert named == ["score", "serve", "demo", "config"]
+    assert max(len(line) for line in out.splitlines()) <= 80
+
+
+def test_the_version_is_told(capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"finevq {finevq.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["trian"], "train"),
+        (["cache", "verfy", "features"], "verify"),
+        (["evaluate", "--part", "tset"], "test"),
+        (["score", "a.mp4", "--chekpoint=b"], "--checkpoint"),
+        (["cache", "info", "features", "--smaple", "3"], "--sample"),
+    ],
+)
+def test_a_misspelt_word_is_answered_by_the_nearest(
+    capsys, arguments: list[str], meant: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.endswith(f"; did you mean {meant}?\n")
+
+
+def test_a_word_like_no_other_has_no_suggestion(capsys) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["zzzz"])
+    assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["fly"], ["config", "--fly"], ["score"], ["cache"]])
 def test_a_wrong_call_shows_the_usage(capsys, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(arguments)

@@ -9,7 +9,11 @@ import pytest
 import finevq
 
 ROOT = Path(finevq.__file__).parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = ROOT / "README.md"
+DOCUMENTS = [
+    *(README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 PLACES = "cache|cli|dataset|evaluate|extract|train|tests|benchmarks|docs"
 
 
@@ -19,6 +23,24 @@ def missing_paths(text: str) -> Iterator[str]:
         name = path.rstrip(".")
         if re.search(r"\.(py|toml|html|csv|css|md)$|/$", name) and not (ROOT / name).exists():
             yield name
+
+
+def missing_links(document: Path) -> Iterator[str]:
+    """The links of a document to files and headings of the project that do not exist."""
+    text = document.read_text("utf-8")
+    for link in re.findall(r"\]\(([^)]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
+        target, _, heading = "".join(link).partition("#")
+        if target.startswith("https://"):
+            continue
+        file = document.parent / target if target else document
+        if not file.exists() or (heading and heading not in headings(file)):
+            yield "".join(link)
+
+
+def headings(document: Path) -> set[str]:
+    """The headings of a document, as links name them."""
+    lines = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
 def missing_modules(text: str) -> Iterator[str]:
@@ -35,6 +57,24 @@ def missing_modules(text: str) -> Iterator[str]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_name_files_that_exist(document: Path) -> None:
     assert list(missing_paths(document.read_text("utf-8"))) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_link_to_what_exists(document: Path) -> None:
+    assert list(missing_links(document)) == []
+
+
+def test_readme_is_short() -> None:
+    lines = README.read_text("utf-8").splitlines()
+    assert len(lines) <= 120
+    code = "    "
+    assert [line for line in lines if len(line) > 100 and not line.startswith(code)] == []
+
+
+def test_a_link_to_nothing_is_found(tmp_path: Path) -> None:
+    document = tmp_path / "a.md"
+    document.write_text("# One heading\n[a](#one-heading) [b](a.md#two) [c](b.md) [d](https://e.f)")
+    assert list(missing_links(document)) == ["a.md#two", "b.md"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "train": {"errors", "weights", "cache", "dataset"},
     "evaluate": {"errors", "weights", "cache", "dataset", "extract", "train"},
     "config": {"errors", *(f"{room}.settings" for room in STAGES)},
-    "cli": {"errors", "config", *STAGES},
+    "cli": {"errors", "config", "__version__", *STAGES},
     "__main__": {"cli"},
     "__init__": {"evaluate"},
 }
@@ -104,6 +104,8 @@ def test_every_listed_data_file_is_there(package: str) -> None:
 
 def test_the_version_is_written_once_and_again() -> None:
     assert PROJECT["project"]["version"] == finevq.__version__
+    citation = (ROOT / "CITATION.cff").read_text("utf-8").splitlines()
+    assert f"version: {finevq.__version__}" in citation
 
 
 def test_the_command_exists() -> None:

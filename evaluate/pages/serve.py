@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
@@ -44,6 +44,7 @@ class Server(ThreadingHTTPServer):
         score: Callable[[str], ScoreCard],
         *,
         limit: int,
+        facts: Mapping[str, str],
     ) -> None:
         """Start to listen.
 
@@ -51,11 +52,13 @@ class Server(ThreadingHTTPServer):
             address: host and port; port 0 stands for a free one.
             score: rates a file.
             limit: size of the largest video in bytes.
+            facts: what each card says of the model, by name.
         """
         super().__init__(address, _Handler)
         self.host = address[0]
         self.score = score
         self.limit = limit
+        self.facts = facts
         self.busy = threading.Lock()
 
     @property
@@ -128,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
             if complete:
                 with self.server.busy:  # one model, one video at a time
                     card = self.server.score(path)
-                    page = card_html(card, name) if card.error is None else ""
+                    page = card_html(card, name, self.server.facts) if card.error is None else ""
         # Answer only after the folder is deleted: then a visitor knows that the video is gone.
         if not complete:
             self._say(HTTPStatus.BAD_REQUEST, "the video was cut off on its way")

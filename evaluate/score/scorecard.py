@@ -1,6 +1,9 @@
 """The rating of one video file."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from ...dataset.questions import level
 
 DISAGREE = 2
 """Levels between word and score from which they contradict each other; neighbours can be as near as
@@ -34,6 +37,14 @@ class Rating:
         """Whether word and score contradict each other."""
         return self.apart >= DISAGREE
 
+    def contradiction(self, scale: tuple[float, float]) -> str | None:
+        """What the score means, where the word says something else; None where they agree."""
+        if not self.disagrees:
+            return None
+        low, high = scale
+        meant = level((self.score - low) / (high - low))
+        return f"word and score disagree, the score means {meant}"
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -48,6 +59,11 @@ class Reply:
     kind: str
     answer: str
     probabilities: dict[str, float]
+
+    @property
+    def distortion(self) -> str:
+        """What is asked for, such as "noise"."""
+        return self.kind.rpartition(" ")[2]
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,17 @@ class ScoreCard:
     @property
     def damage(self) -> str | None:
         """What the ratings of a damaged video leave out or make up, in words; None if intact."""
-        if not self.concealed + self.missing:
-            return None
-        return f"damaged: {self.concealed} frames concealed, {self.missing} missing"
+        found = []
+        if self.concealed:
+            found.append(f"the decoder made up {_frames(self.concealed)}")
+        if self.missing:
+            found.append(f"{_frames(self.missing)} missing")
+        return f"damaged: {', '.join(found)}" if found else None
+
+    def overall_first(self) -> Iterator[tuple[str, Rating]]:
+        """The ratings with their dimensions, as people read them."""
+        return iter(sorted(self.ratings.items(), key=lambda named: named[0] != "overall"))
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame" if count == 1 else f"{count} frames"

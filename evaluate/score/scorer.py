@@ -19,8 +19,9 @@ from ...extract.decode.video import DecodedVideo
 from ...extract.device import pick_device
 from ...extract.encode.encoder import Encoder
 from ...extract.settings import ExtractSettings
+from ...train.base.language_model import EMBEDDED
 from ...train.fit.training_set import read_training_set
-from ...train.model.checkpoint import SHIPPED, load_checkpoint
+from ...train.model.checkpoint import SHIPPED, digest, load_checkpoint
 from ...train.prompts import PROFILES, ProfileName, Prompt, rating
 from ..predict.predictor import Answer, Predictor
 from .scorecard import Rating, Reply, ScoreCard
@@ -61,7 +62,7 @@ class Scorer:
         """
         if checkpoint is None:
             LOG.warning("no checkpoint named: the small one that ships rates (docs/small-model.md)")
-        folder = SHIPPED if checkpoint is None else Path(checkpoint)
+        folder = self.folder = SHIPPED if checkpoint is None else Path(checkpoint)
         placed = pick_device(device, "train.device")
         model, packer, self.info = load_checkpoint(folder)
         self.settings = _merged(_stored_settings(self.info.extract), settings)
@@ -77,6 +78,17 @@ class Scorer:
         self.predictor = Predictor(model, packer, placed, max_tokens=max_tokens)
         self.prompts = prompts(self.info.spec.profile)
         self.training_labels = _training_labels(folder)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Which model rates, for people: what a card says of it, by name."""
+        if self.folder == SHIPPED:
+            model = "the small model that ships; no human rated what it learned from"
+            place = "the one that ships"
+        else:
+            base = "the small language model" if self.info.base == EMBEDDED else self.info.base
+            model, place = f"FineVQ on {base}", str(self.folder)
+        return {"Model": model, "Checkpoint": f"{place}, {digest(self.folder)[:12]}"}
 
     def score(self, path: str | Path) -> ScoreCard:
         """Rate one file; a card with an error if it cannot be rated."""

@@ -206,7 +206,7 @@ def test_the_card_opens_with_all_its_gauges_and_pictures(
     browser: Browser, tmp_path: Path, width: int
 ) -> None:
     video = write_noise(tmp_path / "a-long-name-of-a-video-without-a-space.mp4", 1)
-    write_card(tmp_path / "card.html", fake_card(str(video)))
+    write_card(tmp_path / "card.html", fake_card(str(video)), {"Model": "x" * 80})
     browser.open((tmp_path / "card.html").as_uri(), width)
     check_figures(browser, len(DIMENSIONS) + PICTURES, width)
 
@@ -235,7 +235,7 @@ def test_the_comparison_opens_with_all_its_figures(
 @pytest.fixture
 def served() -> Iterator[str]:
     """The address of a server that knows no broken video but an empty one."""
-    with Server(("127.0.0.1", 0), fake_card, limit=100_000) as server:
+    with Server(("127.0.0.1", 0), fake_card, limit=100_000, facts={}) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server.url

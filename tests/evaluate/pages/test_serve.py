@@ -40,7 +40,7 @@ def fake() -> Fake:
 
 @pytest.fixture
 def server(fake: Fake) -> Iterator[Server]:
-    with Server(("127.0.0.1", 0), fake, limit=LIMIT) as server:
+    with Server(("127.0.0.1", 0), fake, limit=LIMIT, facts={}) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server

@@ -263,12 +263,12 @@ def test_percentile_is_among_the_training_labels(folder: Path, tmp_path: Path) -
 
 def test_card_has_gauges_answers_and_pictures(folder: Path, cards: dict[str, ScoreCard]) -> None:
     card = cards["a.mp4"]
-    page = card_html(card, "a<b>.mp4")
+    page = card_html(card, "a<b>.mp4", {})
     assert "<h1>a&lt;b&gt;.mp4</h1>" in page
     assert page.count('class="gauge"') == 6
     assert page.count("data:image/jpeg;base64,") == 5
     assert f"{card.ratings['blur'].score:.2f}</strong>" in page
-    assert "no score has a percentile" in page
+    assert "cannot say where this video stands" in page
     assert "default-src 'none'" in page
     assert "<script" not in page
 
@@ -281,7 +281,7 @@ def test_thumbnails_keep_the_shape_of_the_video(folder: Path) -> None:
 
 
 def test_served_card_has_pictures_of_the_upload(folder: Path, scorer: Scorer) -> None:
-    with Server(("127.0.0.1", 0), scorer.score, limit=10**6) as server:
+    with Server(("127.0.0.1", 0), scorer.score, limit=10**6, facts={}) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         body = (folder / "a.mp4").read_bytes()
@@ -346,7 +346,7 @@ def test_damaged_video_is_rated_if_that_is_asked_for(folder: Path, tmp_path: Pat
     card = lenient.score(damaged)
     assert card.error is None
     assert card.concealed + card.missing > 0
-    assert str(card.damage).startswith(f"damaged: {card.concealed} frames concealed")
+    assert str(card.damage).startswith(f"damaged: the decoder made up {card.concealed} frame")
     found = scorer_of(folder / "checkpoint").score(damaged)
     assert str(found.error).startswith("is damaged: ")
 

@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -14,10 +16,10 @@ from finevq.dataset.questions import LEVELS, level
 from finevq.dataset.videos import DIMENSIONS
 from finevq.errors import CheckpointError
 from finevq.evaluate.pages.card import card_html
-from finevq.evaluate.score.scorecard import Rating, ScoreCard
+from finevq.evaluate.score.scorecard import Rating, Reply, ScoreCard
 from finevq.evaluate.score.scorer import Scorer
 from finevq.train.base.language_model import load_base
-from finevq.train.model.checkpoint import SHIPPED, read_info
+from finevq.train.model.checkpoint import SHIPPED, digest, read_info
 from finevq.weights import SMALL
 
 MOST_BYTES = 20_000_000
@@ -51,6 +53,8 @@ def _strings(tree: object) -> list[str]:
 def test_scorer_without_a_checkpoint_takes_the_one_that_ships(caplog) -> None:
     scorer = finevq.load()
     assert scorer.info == read_info(SHIPPED)
+    assert scorer.facts["Model"].startswith("the small model that ships")
+    assert scorer.facts["Checkpoint"].endswith(digest(SHIPPED)[:12])
     assert [record.message for record in caplog.records if "small one that ships" in record.message]
     caplog.clear()
     assert Scorer(SHIPPED).info == scorer.info
@@ -67,6 +71,8 @@ def chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path | None]
     class Taken:
         def __init__(self, checkpoint: Path | None, *args: object, **more: object) -> None:
             taken.append(checkpoint)
+
+        facts: ClassVar = {"Model": "a model", "Checkpoint": "its folder"}
 
         def score_all(self, videos: list[str]) -> list[ScoreCard]:
             return []
@@ -105,16 +111,36 @@ def test_card_says_where_word_and_score_disagree(score, word, disagrees) -> None
     assert found.disagrees == disagrees
     ratings = dict.fromkeys(DIMENSIONS, rating(90, "excellent")) | {"color": found}
     card = ScoreCard("clip.mp4", (0.0, 100.0), ratings)
-    note = "the word and the score disagree"
-    assert card_html(card, "clip").count(note) == disagrees
+    note = f"word and score disagree, the score means {level(score / 100)}"
+    assert card_html(card, "clip", {}).count(note) == disagrees
     assert scoring._card_text(card).count(note) == disagrees
 
 
 def test_card_says_how_many_frames_are_damaged() -> None:
     ratings = dict.fromkeys(DIMENSIONS, rating(90, "excellent"))
     sound = ScoreCard("clip.mp4", (0.0, 100.0), ratings)
-    damaged = replace(sound, concealed=14, missing=2)
-    note = "damaged: 14 frames concealed, 2 missing"
+    damaged = replace(sound, concealed=14, missing=1)
+    note = "the decoder made up 14 frames, 1 frame missing"
     for card, count in ((sound, 0), (damaged, 1)):
-        assert card_html(card, "clip").count(note) == count
+        assert card_html(card, "clip", {}).count(note) == count
         assert scoring._card_text(card).count(note) == count
+
+
+def test_card_begins_with_the_overall_score_and_says_what_is_seen() -> None:
+    answers = {"noise": "Yes", "blur": "No"}
+    replies = [Reply(f"yes-no {d}", a, {"Yes": 0.5, "No": 0.5}) for d, a in answers.items()]
+    card = ScoreCard("a.mp4", (0.0, 100.0), dict.fromkeys(DIMENSIONS, rating(90, "excellent")))
+    _, first, *_, last = scoring._card_text(replace(card, replies=replies)).splitlines()
+    assert first.split()[0] == "overall"
+    assert last == "  distortions seen: noise"
+    assert scoring._card_text(card).endswith("distortions seen: none")
+    page = card_html(card, "a.mp4", {})
+    places = [page.index(f'<h3 class="dimension">{d}</h3>') for d in DIMENSIONS]
+    assert min(places) == places[DIMENSIONS.index("overall")]
+
+
+def test_card_says_which_model_rated_and_when() -> None:
+    card = ScoreCard("a.mp4", (0.0, 100.0), dict.fromkeys(DIMENSIONS, rating(90, "excellent")))
+    page = card_html(card, "a.mp4", {"Model": "<the> model"})
+    assert "<dd>&lt;the&gt; model</dd>" in page
+    assert f"<dd>{date.today()}</dd>" in page
