@@ -26,7 +26,7 @@ finevq rates the quality of videos, and trains models that do. What to do first:
   finevq score clip.mp4    rate a video with the small model that ships
   finevq serve             do the same in the browser
   finevq demo              make a small data set and run all stages on it
-  finevq config            print all settings, before you begin with your own data
+  finevq config            print all settings, to begin with your own data
 
 `finevq --help` lists all commands. The stages: extract, train, evaluate.
 """
